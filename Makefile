@@ -1,0 +1,38 @@
+# Sluicegate. `make` lists what there is.
+SHELL := /bin/bash
+PYTHON ?= python3
+GATEWAY := .venv/.ready
+ENGINE := .venv-engine/.ready
+
+.PHONY: help serve test prove bench lint clean
+help:  ## this list
+	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+$(GATEWAY): pyproject.toml constraints.txt
+	@echo "gateway environment (.venv): a minute or two the first time"
+	@$(PYTHON) -c 'import sys; v=sys.version_info[:2]; sys.exit(0 if (3,11) <= v <= (3,12) else f"Python 3.11 or 3.12 is needed, this is {v[0]}.{v[1]}: make PYTHON=python3.12 ...")'
+	@$(PYTHON) -m venv .venv || { echo "the venv module is missing. Run: sudo apt-get install -y python3-venv"; exit 1; }
+	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
+	@touch $@
+
+$(ENGINE): $(GATEWAY) service/engine/install.py
+	@.venv/bin/sluicegate engine install
+	@touch $@
+
+serve: $(GATEWAY) $(ENGINE)  ## the guarded chat service with a real model on http://127.0.0.1:8080 (PORT=...)
+	@exec .venv/bin/sluicegate serve
+
+test: $(GATEWAY) $(ENGINE)  ## every check, small counts, under 30 minutes
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/pytest
+
+prove: $(GATEWAY) $(ENGINE)  ## the same checks at full counts (hours); figures go to bench/results
+	@SLUICEGATE_PROVE=1 .venv/bin/pytest
+
+bench: $(GATEWAY) $(ENGINE)  ## against the very same vLLM without the gateway; figures go to bench/results
+	@.venv/bin/python -m bench.paired
+
+lint: $(GATEWAY)  ## ruff, mypy, import-linter
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
+
+clean:  ## remove both environments (var/ stays)
+	@rm -rf .venv .venv-engine

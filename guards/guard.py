@@ -1,0 +1,36 @@
+"""The protocol every guard speaks."""
+
+from collections.abc import Sequence
+from typing import Protocol
+
+from guards.verdict import Passage, Scores
+
+
+class GuardError(Exception):
+    """A guard could not judge. Never a clean verdict: the policy's `on_error` decides."""
+
+
+class Guard(Protocol):
+    """Judges batches of passages. `judge` blocks, is called off the event loop, one call at a time.
+
+    Raises:
+        GuardError: the guard failed or answered something that cannot be parsed.
+    """
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def version(self) -> str: ...
+
+    @property
+    def digest(self) -> str:
+        """sha256 over weights, tokenizer and calibration (or rules): the identity of a verdict."""
+        ...
+
+    @property
+    def categories(self) -> frozenset[str]: ...
+
+    def judge(self, passages: Sequence[Passage]) -> list[Scores]:
+        """Scores in the order of `passages`. Every character from `since` on is read, however long the text."""
+        ...

@@ -1,0 +1,61 @@
+"""Everything that can be set, read once at start. `SLUICEGATE_<NAME>` in the environment; secrets cannot be printed."""
+
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from guards.policy import DEFAULT_POLICY
+
+SMALL_MODEL = "smollm2-135m-instruct"
+
+
+class Settings(BaseSettings):
+    model_config = SettingsConfigDict(env_prefix="SLUICEGATE_", frozen=True, extra="ignore")
+
+    home: Path = Field(Path("var"), description="database, spool, keys, caches")
+    host: str = Field("127.0.0.1", description="address the gateway listens on")
+    port: int = Field(8080, ge=0, le=65535, description="port of the gateway; 0 takes a free one")
+    metrics_port: int | None = Field(
+        None, description="serve /metrics without a key on this port of loopback; else it needs an operator key"
+    )
+    client_key: SecretStr | None = Field(None, description="a client key to accept; made and shown once if not given")
+    admin_key: SecretStr | None = Field(None, description="an admin key to accept; made and shown once if not given")
+    policy: Path = Field(DEFAULT_POLICY, description="the policy file in force")
+
+    model: str = Field(SMALL_MODEL, description="hub id or folder of the model; the default comes from a package")
+    engine_url: str | None = Field(None, description="an engine that runs elsewhere; none is started then")
+    engine_key: SecretStr | None = Field(None, description="bearer key of that engine")
+    engine_port: int = Field(0, ge=0, le=65535, description="port of the engine started here; 0 takes a free one")
+    engine_env: Path = Field(Path(".venv-engine"), description="the environment that holds vLLM")
+    engine_args: str = Field("", description="further arguments for vLLM, as on a command line")
+    engine_start_timeout_s: float = Field(900, gt=0, description="how long the engine may take to be ready")
+    engine_idle_timeout_s: float = Field(120, gt=0, description="longest silence within one generation")
+
+    database_url: str | None = Field(None, description="SQLAlchemy URL; by default SQLite under home")
+    master_key: SecretStr | None = Field(
+        None, description="base64 of 32 bytes that wrap the ledger's keys; by default a file under home"
+    )
+    spool_limit_mb: int = Field(1024, gt=0, description="the spool refuses further events beyond this size")
+
+    max_exchanges: int = Field(256, gt=0, description="exchanges at once; more are answered 429")
+    max_body_bytes: int = Field(4_000_000, gt=0, description="longest request body")
+    requests_per_minute: int = Field(600, gt=0, description="rate limit of a key that has none of its own")
+    drain_s: float = Field(30, ge=0, description="how long open streams may go on after SIGTERM")
+    keepalive_s: float = Field(10, gt=0, description="an SSE comment is sent after this long without text")
+    guard_threads: int = Field(1, gt=0, description="CPU threads of a guard's inference")
+    guard_batch_tokens: int = Field(4096, gt=0, description="most tokens in one batch of the guard")
+    log_level: str = Field("info", description="debug, info, warning or error")
+
+    @field_validator("home", "policy", "engine_env", mode="after")
+    @classmethod
+    def _absolute(cls, path: Path) -> Path:
+        return path.expanduser().absolute()
+
+    @property
+    def database(self) -> str:
+        return self.database_url or f"sqlite+aiosqlite:///{self.home / 'sluicegate.db'}"
+
+    @property
+    def spool(self) -> Path:
+        return self.home / "spool"
