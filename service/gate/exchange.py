@@ -124,6 +124,7 @@ class Asked:
     choices: int = 1
     stream: bool = False
     subject: str | None = None
+    id: str = field(default_factory=lambda: "exc_" + uuid.uuid4().hex)
 
     @property
     def prompt(self) -> str:
@@ -133,6 +134,13 @@ class Asked:
 
 class Rewrite(Protocol):
     def __call__(self, texts: Sequence[str]) -> Json: ...
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """The input was judged and the engine has answered: what follows is sent as HTTP 200."""
+
+    exchange_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,19 +173,7 @@ class Usage:
     tokens: Json
 
 
-Release = Piece | Finished | Usage
-
-
-@dataclass(slots=True)
-class Delivery:
-    """What became of one channel of one choice. Lengths in characters of generated text."""
-
-    index: int
-    channel: Channel
-    generated: str
-    released_chars: int
-    withheld_chars: int
-    finish_reason: str | None = None
+Release = Opened | Piece | Finished | Usage
 
 
 @dataclass(slots=True)
@@ -187,14 +183,15 @@ class Exchange:
     asked: Asked
     caller: Caller
     policy: Policy
-    id: str = field(default_factory=lambda: "exc_" + uuid.uuid4().hex)
+    id: str = ""  # that of `asked`, so that response headers and logs carry it from the start
     started_at: float = field(default_factory=time.time)
     verdicts: list[Verdict] = field(default_factory=list)
-    outcome: str = "open"
+    outcome: str = "interrupted"  # unless the end says otherwise
+    first_content_s: float | None = None
 
     @property
     def flagged(self) -> bool:
-        return any(v.action != "allow" for v in self.verdicts)
+        return any(v.action != "allow" or v.error for v in self.verdicts)
 
 
 # What the pipeline needs from the outside. Clients implement these; the pipeline never imports a client.
