@@ -15,11 +15,11 @@ $(GATEWAY): pyproject.toml constraints.txt
 	@.venv/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[test]'
 	@touch $@
 
-$(ENGINE): $(GATEWAY) service/engine/install.py
+$(ENGINE): $(GATEWAY) service/engine/install.py constraints.txt
 	@.venv/bin/sluicegate engine install
-	@touch $@
 
-serve: $(GATEWAY) $(ENGINE)  ## the guarded chat service with a real model on http://127.0.0.1:8080 (PORT=...)
+# an engine elsewhere needs no vLLM here
+serve: $(GATEWAY) $(if $(SLUICEGATE_ENGINE_URL),,$(ENGINE))  ## the guarded chat service with a real model on http://127.0.0.1:8080 (PORT=...)
 	@exec .venv/bin/sluicegate serve
 
 test: $(GATEWAY) $(ENGINE)  ## every check, small counts, under 30 minutes
