@@ -54,6 +54,7 @@ class Policy(_Strict):
     guards: Annotated[tuple[str, ...], Field(min_length=1)]
     lookahead_chars: Annotated[int, Field(ge=0, le=4096)] = 24
     first_segment_chars: Annotated[int, Field(ge=1, le=4096)] = 8
+    most_segment_chars: Annotated[int, Field(ge=1, le=16384)] = 160
     deadline_s: Annotated[float, Field(gt=0, le=60)] = 5.0
     on_error: OnError = "refuse"
     streaming: Literal["hold", "full"] = "hold"

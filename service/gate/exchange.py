@@ -183,11 +183,15 @@ class Exchange:
     asked: Asked
     caller: Caller
     policy: Policy
-    id: str = ""  # that of `asked`, so that response headers and logs carry it from the start
     started_at: float = field(default_factory=time.time)
     verdicts: list[Verdict] = field(default_factory=list)
     outcome: str = "interrupted"  # unless the end says otherwise
     first_content_s: float | None = None
+
+    @property
+    def id(self) -> str:
+        """That of `asked`, so that response headers and logs carry it from the start."""
+        return self.asked.id
 
     @property
     def flagged(self) -> bool:

@@ -1,0 +1,90 @@
+"""Judgements + policy -> what to do. Pure."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from guards.policy import SEVERITY, Action, Policy, Rule
+from guards.verdict import Judgement, Passage, Span, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """The most severe enforced action, and every verdict that is not a plain pass."""
+
+    action: Action
+    verdicts: tuple[Verdict, ...] = ()
+    redactions: tuple[Span, ...] = ()
+    guard_failed: bool = False  # `action` is refuse because a guard could not judge, not because of what it found
+
+    @property
+    def categories(self) -> tuple[str, ...]:
+        """Categories that were enforced with `action`."""
+        return tuple(
+            dict.fromkeys(v.category for v in self.verdicts if v.mode == "enforce" and v.action == self.action)
+        )
+
+
+def decide(passage: Passage, judgements: Sequence[Judgement], policy: Policy) -> Decision:
+    """What the policy makes of the judgements of one passage.
+
+    A category that has a rule but no score (its guard failed, or left it out) falls under `on_error`.
+    `redact` without a span to redact is `refuse`: the text could not be made clean.
+    """
+    exempt = policy.exempt.get(passage.kind, ())
+    rules = {c: r for c, r in policy.rules(passage.stage).items() if c not in exempt}
+    verdicts = [v for c, r in rules.items() for v in _verdicts(c, r, passage, judgements, policy)]
+    enforced = [v for v in verdicts if v.mode == "enforce"]
+    action = max((v.action for v in enforced), key=SEVERITY.__getitem__, default="allow")
+    failed = action == "refuse" and all(v.error for v in enforced if v.action == "refuse")
+    spans = tuple(s for v in enforced if v.action == "redact" for s in v.spans)
+    return Decision(action, tuple(verdicts), spans, failed)  # type: ignore[arg-type]  # Verdict.action is plain str
+
+
+def _verdicts(
+    category: str, rule: Rule, passage: Passage, judgements: Sequence[Judgement], policy: Policy
+) -> Iterator[Verdict]:
+    """One verdict for each guard that covers the category and has something to say."""
+    covering = [j for j in judgements if category in j.categories]
+    for j in covering:
+        score = j.scores.by_category.get(category) if j.scores else None
+        if score is None:
+            yield _verdict(category, rule, rule.on_error or policy.on_error, passage, j, policy, error=_why(j))
+        elif score >= rule.threshold and rule.action != "allow":
+            spans = tuple(s for s in j.scores.spans if s.category == category) if j.scores else ()
+            action: Action = "refuse" if rule.action == "redact" and not spans else rule.action
+            yield _verdict(category, rule, action, passage, j, policy, score=score, spans=spans)
+    if not covering:
+        missing = Judgement("none", "", "", frozenset(), error="no guard judged this category")
+        yield _verdict(category, rule, rule.on_error or policy.on_error, passage, missing, policy, error=missing.error)
+
+
+def _why(judgement: Judgement) -> str:
+    return judgement.error or "the guard gave no score for this category"
+
+
+def _verdict(
+    category: str,
+    rule: Rule,
+    action: Action,
+    passage: Passage,
+    judgement: Judgement,
+    policy: Policy,
+    score: float | None = None,
+    error: str | None = None,
+    spans: tuple[Span, ...] = (),
+) -> Verdict:
+    return Verdict(
+        guard=judgement.guard,
+        version=judgement.version,
+        digest=judgement.digest,
+        stage=passage.stage,
+        category=category,
+        score=score,
+        threshold=rule.threshold,
+        action=action,
+        mode=rule.mode,
+        policy=f"{policy.name}@{policy.version}",
+        policy_digest=policy.digest,
+        error=error,
+        spans=spans,
+    )

@@ -1,0 +1,245 @@
+"""One guarded exchange, top to bottom: ask the engine, judge the input, hold, judge, release, record."""
+
+import asyncio
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from contextlib import asynccontextmanager, suppress
+from dataclasses import dataclass
+
+import anyio
+
+from guards.policy import Policy
+from guards.redact import redact
+from guards.verdict import Passage
+from service.gate import events
+from service.gate.decisions import Decision, decide
+from service.gate.exchange import (
+    Asked,
+    Caller,
+    Engine,
+    Exchange,
+    Finished,
+    GateError,
+    GuardUnavailable,
+    Json,
+    Judges,
+    Ledger,
+    LedgerUnavailable,
+    Opened,
+    Overloaded,
+    Piece,
+    Refused,
+    Release,
+    Usage,
+)
+from service.gate.generation import Channelled, Choice, Generation
+from service.gate.release import Pace
+from service.telemetry.metrics import Metrics
+
+WITHHELD = "The rest of this answer was withheld by the content policy."
+
+
+@dataclass(slots=True)
+class Gate:
+    """What every exchange of this process shares."""
+
+    engine: Engine
+    judges: Judges
+    ledger: Ledger
+    policy: Callable[[Caller], Policy]
+    metrics: Metrics
+    max_exchanges: int = 256
+    early_exchanges: int = 64  # above so many at once, the engine waits for the input's verdict
+    in_flight: int = 0
+
+
+async def answer(gate: Gate, asked: Asked, caller: Caller) -> AsyncGenerator[Release, None]:
+    """Yields what may leave, in order: Opened, then Pieces and a Finished for each choice, then Usage if known.
+
+    Close it (`aclosing`) when the client leaves: the engine's request stops at once and the record is kept.
+
+    Raises:
+        Overloaded, Refused, EngineRejected: before the first item.
+        GuardUnavailable, EngineUnavailable, LedgerUnavailable: at any time.
+    """
+    exchange = Exchange(asked, caller, gate.policy(caller))
+    async with _recorded(gate, exchange) as work:
+        if gate.in_flight <= gate.early_exchanges:
+            work.generate(asked.body)
+        body = await _judged_input(gate, exchange)
+        if body is None:  # the policy answers in the model's place
+            yield Opened(exchange.id)
+            for index in range(asked.choices):
+                yield Piece(index, "content", exchange.policy.replacement)
+                yield Finished(index, "content_filter", exchange.policy.replacement)
+            return
+        generation = await work.generation_of(body)
+        await generation.started.wait()
+        if generation.error:
+            raise generation.error
+        yield Opened(exchange.id)
+        while True:
+            await generation.changed.wait()
+            generation.changed.clear()
+            while ready := [c for c in generation.holds() if c.hold.ready]:
+                for release in await _judged_output(gate, exchange, generation, ready):
+                    yield release
+            for choice in generation.choices:
+                if choice.drained and not choice.closed:
+                    choice.closed = True
+                    yield Finished(choice.index, choice.finish_reason or "stop")
+            if all(c.closed for c in generation.choices) and (generation.done or exchange.outcome == "refused_output"):
+                break
+            if generation.error:
+                raise generation.error
+        if exchange.outcome == "interrupted":
+            exchange.outcome = "completed"
+        if generation.usage is not None and generation.done:
+            yield Usage(generation.usage)
+
+
+async def _judged_input(gate: Gate, exchange: Exchange) -> Json | None:
+    """The body that may go to the model: as asked, with redacted texts, or None where the policy answers itself."""
+    asked, policy = exchange.asked, exchange.policy
+    judgements = await gate.judges.judge(asked.passages, policy)
+    decisions = [decide(p, j, policy) for p, j in zip(asked.passages, judgements, strict=True)]
+    refused = [d for d in decisions if d.action == "refuse"]
+    for passage, decision in zip(asked.passages, decisions, strict=True):
+        await _record(gate, exchange, passage, decision)
+    if any(not d.guard_failed for d in refused):
+        exchange.outcome = "refused_input"
+        categories = dict.fromkeys(c for d in refused if not d.guard_failed for c in d.categories)
+        raise Refused(exchange.id, "input", tuple(categories), policy.name)
+    if refused:
+        raise GuardUnavailable("A guard could not judge the input. Retry shortly.")
+    if any(d.action == "replace" for d in decisions):
+        exchange.outcome = "refused_input"
+        return None
+    if any(d.redactions for d in decisions):
+        texts = [redact(p.text, d.redactions) for p, d in zip(asked.passages, decisions, strict=True)]
+        return asked.rewrite(texts)
+    return asked.body
+
+
+async def _judged_output(
+    gate: Gate, exchange: Exchange, generation: Generation, ready: Sequence[Channelled]
+) -> list[Release]:
+    """Judges one segment of each ready hold, all in one batch, and returns what may leave for it."""
+    judged_at = time.perf_counter()
+    passages = [c.passage(exchange.asked) for c in ready]
+    judgements = await gate.judges.judge(passages, exchange.policy)
+    gate.metrics.held(time.perf_counter() - judged_at)
+    releases: list[Release] = []
+    for channelled, passage, judged in zip(ready, passages, judgements, strict=True):
+        choice = generation.choices[channelled.index]
+        if choice.closed:  # refused a moment ago, in another channel
+            continue
+        decision = decide(passage, judged, exchange.policy)
+        await _record(gate, exchange, passage, decision, channelled)
+        if decision.guard_failed:
+            raise GuardUnavailable("A guard could not judge the answer; the rest is withheld. Retry shortly.")
+        if decision.action in ("refuse", "replace"):
+            releases += _refusal(exchange, choice, channelled, decision)
+            continue
+        piece = _cleared(channelled, passage, decision)
+        if piece.text or piece.tool is not None:
+            releases.append(piece)
+            _first_content(gate, exchange)
+    return releases
+
+
+def _cleared(channelled: Channelled, passage: Passage, decision: Decision) -> Piece:
+    return channelled.piece(*channelled.hold.clear(len(passage.text), decision.redactions))
+
+
+def _refusal(exchange: Exchange, choice: Choice, channelled: Channelled, decision: Decision) -> list[Release]:
+    exchange.outcome = "refused_output"
+    choice.closed, choice.finish_reason = True, "content_filter"
+    replaced = decision.action == "replace"
+    refusal = exchange.policy.replacement if replaced else WITHHELD
+    finished = Finished(choice.index, "content_filter", refusal, decision.categories)
+    return [Piece(choice.index, "content", refusal), finished] if replaced else [finished]
+
+
+async def _record(
+    gate: Gate, exchange: Exchange, passage: Passage, decision: Decision, at: Channelled | None = None
+) -> None:
+    """Makes new verdicts durable before anything further leaves. What the same text kept triggering is not repeated."""
+    seen = at.seen if at else set()
+    fresh = [v for v in decision.verdicts if (v.guard, v.category) not in seen]
+    blocked = decision.action in ("refuse", "replace")
+    if not fresh and not blocked:
+        return
+    seen.update((v.guard, v.category) for v in fresh)
+    exchange.verdicts += decision.verdicts if blocked else fresh
+    for v in fresh:
+        gate.metrics.verdict(v)
+    if decision.guard_failed:
+        exchange.outcome = "guard_unavailable"
+    await gate.ledger.commit(events.verdict(exchange, passage, decision.verdicts if blocked else fresh, blocked, at))
+
+
+def _first_content(gate: Gate, exchange: Exchange) -> None:
+    if exchange.first_content_s is None:
+        exchange.first_content_s = time.time() - exchange.started_at
+        gate.metrics.first_content(exchange.first_content_s)
+
+
+class _Work:
+    """The engine's side of one exchange: at most one generation, restarted when the input was redacted."""
+
+    def __init__(self, gate: Gate, exchange: Exchange) -> None:
+        self._gate, self._exchange = gate, exchange
+        self._body: Json | None = None
+        self.generation: Generation | None = None
+
+    def generate(self, body: Json) -> Generation:
+        asked, policy = self._exchange.asked, self._exchange.policy
+        first = policy.first_segment_chars if asked.stream else policy.most_segment_chars
+        pace = Pace(policy.lookahead_chars, first, policy.most_segment_chars, whole=policy.streaming == "full")
+        deltas = self._gate.engine.stream(asked.endpoint, body, self._exchange.caller.tenant)
+        self._body, self.generation = body, Generation(deltas, asked.choices, pace)
+        return self.generation
+
+    async def generation_of(self, body: Json) -> Generation:
+        """The generation of exactly this body; an early one of another is aborted."""
+        if self.generation is not None and self._body is body:
+            return self.generation
+        await self.stop()
+        return self.generate(body)
+
+    async def stop(self) -> None:
+        if self.generation is not None:
+            await self.generation.stop()
+
+
+@asynccontextmanager
+async def _recorded(gate: Gate, exchange: Exchange) -> AsyncIterator[_Work]:
+    """Admission, `asked` before, `closed` after, whatever happens in between; the engine is stopped first."""
+    if gate.in_flight >= gate.max_exchanges:
+        gate.metrics.overloaded()
+        raise Overloaded
+    gate.ledger.append(events.asked(exchange))
+    work = _Work(gate, exchange)
+    gate.in_flight += 1
+    try:
+        yield work
+    except GateError as error:
+        if exchange.outcome == "interrupted":
+            exchange.outcome = error.code if error.code != "invalid_request_error" else "rejected"
+        raise
+    except (GeneratorExit, asyncio.CancelledError):
+        exchange.outcome = "client_left"
+        raise
+    except Exception:
+        exchange.outcome = "failed"
+        raise
+    finally:
+        gate.in_flight -= 1
+        with anyio.CancelScope(shield=True):
+            await work.stop()
+            generation = work.generation
+            choices, usage = (generation.choices, generation.usage) if generation else ([], None)
+            gate.metrics.closed(exchange, choices)
+            with suppress(LedgerUnavailable):  # counted there; the shipper closes what has no end as interrupted
+                gate.ledger.append(events.closed(exchange, choices, usage))

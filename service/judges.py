@@ -1,0 +1,210 @@
+"""Guards off the event loop: one lane a guard, batches without a timer, deadlines, failures as judgements."""
+
+import asyncio
+import hashlib
+import secrets
+import time
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+
+from guards.guard import Guard, GuardError
+from guards.policy import Policy
+from guards.verdict import Judgement, Passage, Scores, Span
+from service.telemetry.metrics import Metrics
+
+PART_CHARS = 8_000  # longer passages are judged in parts, so that a long one cannot block the lane
+OVERLAP_CHARS = 500
+CACHED = 20_000
+
+
+class BatchedJudges:
+    """The judges of one process. Use as an async context manager: lanes are tasks."""
+
+    def __init__(self, guards: Sequence[Guard], metrics: Metrics, batch_chars: int = 16_000) -> None:
+        self._lanes = {g.name: _Lane(g, metrics, batch_chars) for g in guards}
+
+    async def __aenter__(self) -> "BatchedJudges":
+        for lane in self._lanes.values():
+            lane.start()
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        for lane in self._lanes.values():
+            await lane.stop()
+
+    def covered(self) -> Mapping[str, frozenset[str]]:
+        return {name: lane.guard.categories for name, lane in self._lanes.items()}
+
+    def guards(self) -> list[Guard]:
+        return [lane.guard for lane in self._lanes.values()]
+
+    async def judge(self, passages: Sequence[Passage], policy: Policy) -> list[list[Judgement]]:
+        lanes = [self._lanes[name] for name in policy.guards]
+        asked = [[lane.ask(p) for lane in lanes] for p in passages]
+        every = [future for row in asked for future in row]
+        try:
+            if every:
+                await asyncio.wait(every, timeout=policy.deadline_s)
+            return [[lane.judgement(f) for lane, f in zip(lanes, row, strict=True)] for row in asked]
+        finally:
+            for future in every:  # dropped by the lane if not begun
+                future.cancel()
+
+
+@dataclass(eq=False, slots=True)
+class _Item:
+    passage: Passage
+    scores: asyncio.Future[Scores]
+
+
+class _Lane:
+    """One guard, one thread. While a batch runs the next one fills; shortest first, up to a budget of characters."""
+
+    def __init__(self, guard: Guard, metrics: Metrics, batch_chars: int) -> None:
+        self.guard = guard
+        self._depth = metrics.guard_queue_depth.labels(guard.name)
+        self._errors = metrics.guard_errors.labels(guard.name)
+        self._seconds = metrics.guard_seconds.labels(guard.name, guard.version)
+        self._batch_chars = batch_chars
+        self._waiting: list[_Item] = []
+        self._filled = asyncio.Event()
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"guard-{guard.name}")
+        self._task: asyncio.Task[None] | None = None
+        self._cache = _Cache()
+
+    def start(self) -> None:
+        self._task = asyncio.create_task(self._work())
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+        for item in self._waiting:
+            item.scores.cancel()
+        self._thread.shutdown(wait=False, cancel_futures=True)
+
+    def ask(self, passage: Passage) -> "asyncio.Future[Scores]":
+        if len(passage.text) <= PART_CHARS:
+            return self._queue(passage)
+        return asyncio.ensure_future(self._in_parts(passage))
+
+    async def _in_parts(self, passage: Passage) -> Scores:
+        """Judges overlapping parts; the worst score of each category counts."""
+        step = PART_CHARS - OVERLAP_CHARS
+        # characters before `since` were judged: parts that end there are skipped
+        starts = [s for s in range(0, len(passage.text) - OVERLAP_CHARS, step) if s + PART_CHARS > passage.since]
+        parts = [
+            replace(passage, text=passage.text[s : s + PART_CHARS], since=max(passage.since - s, 0)) for s in starts
+        ]
+        scores = await asyncio.gather(*(self._queue(p) for p in parts))
+        return _worst(scores, starts)
+
+    def _queue(self, passage: Passage) -> "asyncio.Future[Scores]":
+        future: asyncio.Future[Scores] = asyncio.get_running_loop().create_future()
+        known = self._cache.get(passage)
+        if known is not None:
+            future.set_result(known)
+        else:
+            self._waiting.append(_Item(passage, future))
+            self._depth.set(len(self._waiting))
+            self._filled.set()
+        return future
+
+    def judgement(self, future: "asyncio.Future[Scores]") -> Judgement:
+        guard = self.guard
+        scores, error = None, None
+        if not future.done():
+            error = "deadline"
+        elif future.cancelled():
+            error = "stopped"
+        elif (raised := future.exception()) is not None:
+            error = str(raised) if isinstance(raised, GuardError) else type(raised).__name__
+        else:
+            scores = future.result()
+        if error:
+            self._errors.inc()
+        return Judgement(guard.name, guard.version, guard.digest, guard.categories, scores, error)
+
+    async def _work(self) -> None:
+        while True:
+            await self._filled.wait()
+            self._filled.clear()
+            while batch := self._batch():
+                await self._judge(batch)
+
+    def _batch(self) -> list[_Item]:
+        waiting = sorted((i for i in self._waiting if not i.scores.done()), key=lambda i: len(i.passage.text))
+        chars, taken = 0, 0
+        for item in waiting:
+            chars += len(item.passage.text) + len(item.passage.prompt[-512:])
+            if taken and chars > self._batch_chars:
+                break
+            taken += 1
+        self._waiting = waiting[taken:]
+        return waiting[:taken]
+
+    async def _judge(self, batch: Sequence[_Item]) -> None:
+        """Judges a batch; when it fails, each alone, so that one bad passage fails only its own exchange."""
+        started = time.perf_counter()
+        try:
+            scores = await asyncio.get_running_loop().run_in_executor(
+                self._thread, self.guard.judge, [i.passage for i in batch]
+            )
+            if len(scores) != len(batch):
+                raise GuardError(f"{len(scores)} answers for {len(batch)} passages")
+        except Exception as error:  # a guard may raise anything; none of it is a clean verdict
+            if len(batch) > 1:
+                for item in batch:
+                    await self._judge([item])
+            elif not batch[0].scores.done():
+                batch[0].scores.set_exception(error)
+            return
+        self._seconds.observe(time.perf_counter() - started)
+        self._depth.set(len(self._waiting))
+        for item, score in zip(batch, scores, strict=True):
+            self._cache.put(item.passage, score)
+            if not item.scores.done():
+                item.scores.set_result(score)
+
+
+def _worst(scores: Sequence[Scores], starts: Sequence[int]) -> Scores:
+    worst: dict[str, float] = {}
+    for part in scores:
+        for category, score in part.by_category.items():
+            worst[category] = max(score, worst.get(category, 0.0))
+    shifted = (
+        Span(s.start + at, s.end + at, s.category) for p, at in zip(scores, starts, strict=True) for s in p.spans
+    )
+    return Scores(worst, tuple(dict.fromkeys(shifted)))
+
+
+class _Cache:
+    """Scores of input passages by a keyed hash: earlier turns of a conversation come again with every request.
+
+    Scores, never decisions: one cache belongs to one guard's weights, and every policy reads it afresh.
+    """
+
+    def __init__(self) -> None:
+        self._key = secrets.token_bytes(32)
+        self._scores: OrderedDict[bytes, Scores] = OrderedDict()
+
+    def get(self, passage: Passage) -> Scores | None:
+        if passage.stage == "output":
+            return None
+        scores = self._scores.get(key := self._hash(passage))
+        if scores is not None:
+            self._scores.move_to_end(key)
+        return scores
+
+    def put(self, passage: Passage, scores: Scores) -> None:
+        if passage.stage == "output":
+            return
+        self._scores[self._hash(passage)] = scores
+        if len(self._scores) > CACHED:
+            self._scores.popitem(last=False)
+
+    def _hash(self, passage: Passage) -> bytes:
+        text = "\0".join((passage.kind, str(passage.since), str(len(passage.prompt)), passage.prompt, passage.text))
+        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=self._key, digest_size=16).digest()
