@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import Protocol
 
-from guards.verdict import Passage, Scores
+from guards.verdict import Passage, Scores, Stage
 
 
 class GuardError(Exception):
@@ -28,8 +28,9 @@ class Guard(Protocol):
         """sha256 over weights, tokenizer and calibration (or rules): the identity of a verdict."""
         ...
 
-    @property
-    def categories(self) -> frozenset[str]: ...
+    def covers(self, stage: Stage) -> frozenset[str]:
+        """The categories it scores at a stage; it leaves out all others there."""
+        ...
 
     def judge(self, passages: Sequence[Passage]) -> list[Scores]:
         """Scores in the order of `passages`. Every character from `since` on is read, however long the text."""

@@ -17,6 +17,7 @@ Action = Literal["allow", "flag", "redact", "replace", "refuse"]
 Mode = Literal["enforce", "shadow"]
 OnError = Literal["refuse", "flag", "allow"]
 Store = Literal["none", "metadata", "flagged", "sampled"]
+Coverage = Mapping[str, Mapping[Stage, frozenset[str]]]  # guard name -> stage -> categories it judges
 
 SEVERITY: Final[Mapping[str, int]] = {"allow": 0, "flag": 1, "redact": 2, "replace": 3, "refuse": 4}
 DEFAULT_POLICY: Final = Path(__file__).with_name("policies") / "default.yaml"
@@ -109,12 +110,11 @@ def load(path: Path = DEFAULT_POLICY) -> Policy:
         raise PolicyError(f"{path}: cannot be read: {error}") from error
 
 
-def uncovered_cells(policy: Policy, covered: Mapping[str, frozenset[str]]) -> list[str]:
-    """Faults of a policy against the guards at hand (`covered`: guard name -> its categories); empty when usable."""
-    faults = [f"guards: {g!r} is not loaded (loaded: {sorted(covered)})" for g in policy.guards if g not in covered]
-    known = frozenset().union(*(covered.get(g, frozenset()) for g in policy.guards))
-    for stage in ("input", "output"):
-        for category in policy.rules(stage):
-            if category not in known:
-                faults.append(f"{stage}.{category}: no guard of this policy covers it")
+def uncovered_cells(policy: Policy, coverage: Coverage) -> list[str]:
+    """Faults of a policy against the guards at hand; empty when it can be used."""
+    faults = [f"guards: {g!r} is not loaded (loaded: {sorted(coverage)})" for g in policy.guards if g not in coverage]
+    stages: tuple[Stage, ...] = ("input", "output")
+    for stage in stages:
+        known = frozenset[str]().union(*(coverage[g][stage] for g in policy.guards if g in coverage))
+        faults += [f"{stage}.{c}: no guard of this policy judges it" for c in policy.rules(stage) if c not in known]
     return faults

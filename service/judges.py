@@ -5,13 +5,13 @@ import hashlib
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from guards.guard import Guard, GuardError
-from guards.policy import Policy
-from guards.verdict import Judgement, Passage, Scores, Span
+from guards.policy import Coverage, Policy
+from guards.verdict import Judgement, Passage, Scores, Span, Stage
 from service.telemetry.metrics import Metrics
 
 PART_CHARS = 8_000  # longer passages are judged in parts, so that a long one cannot block the lane
@@ -34,8 +34,9 @@ class BatchedJudges:
         for lane in self._lanes.values():
             await lane.stop()
 
-    def covered(self) -> Mapping[str, frozenset[str]]:
-        return {name: lane.guard.categories for name, lane in self._lanes.items()}
+    def covered(self) -> Coverage:
+        stages: tuple[Stage, ...] = ("input", "output")
+        return {name: {s: lane.guard.covers(s) for s in stages} for name, lane in self._lanes.items()}
 
     def guards(self) -> list[Guard]:
         return [lane.guard for lane in self._lanes.values()]
@@ -47,7 +48,10 @@ class BatchedJudges:
         try:
             if every:
                 await asyncio.wait(every, timeout=policy.deadline_s)
-            return [[lane.judgement(f) for lane, f in zip(lanes, row, strict=True)] for row in asked]
+            return [
+                [lane.judgement(p.stage, f) for lane, f in zip(lanes, row, strict=True)]
+                for p, row in zip(passages, asked, strict=True)
+            ]
         finally:
             for future in every:  # dropped by the lane if not begun
                 future.cancel()
@@ -112,7 +116,7 @@ class _Lane:
             self._filled.set()
         return future
 
-    def judgement(self, future: "asyncio.Future[Scores]") -> Judgement:
+    def judgement(self, stage: Stage, future: "asyncio.Future[Scores]") -> Judgement:
         guard = self.guard
         scores, error = None, None
         if not future.done():
@@ -125,7 +129,7 @@ class _Lane:
             scores = future.result()
         if error:
             self._errors.inc()
-        return Judgement(guard.name, guard.version, guard.digest, guard.categories, scores, error)
+        return Judgement(guard.name, guard.version, guard.digest, guard.covers(stage), scores, error)
 
     async def _work(self) -> None:
         while True:

@@ -72,8 +72,10 @@ class WordGuard:
         self.name = name
         self.words = dict(words)
         self.digest = hashlib.sha256(repr(sorted(words.items())).encode()).hexdigest()
-        self.categories = frozenset(words)
         self.judged: list[Passage] = []
+
+    def covers(self, stage: str) -> frozenset[str]:
+        return frozenset(self.words)
 
     def judge(self, passages: Sequence[Passage]) -> list[Scores]:
         self.judged += passages
@@ -86,7 +88,7 @@ class WordGuard:
             while at >= 0:
                 spans.append(Span(at, at + len(word), category))
                 at = text.find(word, at + 1)
-        return Scores({c: float(any(s.category == c for s in spans)) for c in self.categories}, tuple(spans))
+        return Scores({c: float(any(s.category == c for s in spans)) for c in self.words}, tuple(spans))
 
 
 class BrokenGuard(WordGuard):

@@ -3,11 +3,11 @@
 import enum
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from guards.policy import Policy
+from guards.policy import Coverage, Policy
 from guards.verdict import Judgement, Passage, Verdict
 
 Channel = Literal["content", "reasoning", "tool_arguments"]
@@ -220,8 +220,8 @@ class Judges(Protocol):
         """For each passage the judgements of all guards of the policy. A failed guard is a Judgement with `error`."""
         ...
 
-    def covered(self) -> Mapping[str, frozenset[str]]:
-        """Guard name -> its categories."""
+    def covered(self) -> Coverage:
+        """What each guard judges at each stage."""
         ...
 
 
