@@ -68,9 +68,7 @@ class _Lane:
 
     def __init__(self, guard: Guard, metrics: Metrics, batch_chars: int) -> None:
         self.guard = guard
-        self._depth = metrics.guard_queue_depth.labels(guard.name)
-        self._errors = metrics.guard_errors.labels(guard.name)
-        self._seconds = metrics.guard_seconds.labels(guard.name, guard.version)
+        self._metrics = metrics
         self._batch_chars = batch_chars
         self._waiting: list[_Item] = []
         self._filled = asyncio.Event()
@@ -112,7 +110,7 @@ class _Lane:
             future.set_result(known)
         else:
             self._waiting.append(_Item(passage, future))
-            self._depth.set(len(self._waiting))
+            self._metrics.guard_queue(self.guard.name, len(self._waiting))
             self._filled.set()
         return future
 
@@ -128,7 +126,7 @@ class _Lane:
         else:
             scores = future.result()
         if error:
-            self._errors.inc()
+            self._metrics.guard_error(guard.name, guard.version, error)
         return Judgement(guard.name, guard.version, guard.digest, guard.covers(stage), scores, error)
 
     async def _work(self) -> None:
@@ -165,8 +163,8 @@ class _Lane:
             elif not batch[0].scores.done():
                 batch[0].scores.set_exception(error)
             return
-        self._seconds.observe(time.perf_counter() - started)
-        self._depth.set(len(self._waiting))
+        self._metrics.guard_batch(self.guard.name, self.guard.version, len(batch), time.perf_counter() - started)
+        self._metrics.guard_queue(self.guard.name, len(self._waiting))
         for item, score in zip(batch, scores, strict=True):
             self._cache.put(item.passage, score)
             if not item.scores.done():
