@@ -1,0 +1,119 @@
+"""API keys: shown once, stored as a keyed hash, found again within microseconds, revoked within seconds."""
+
+import hmac
+import re
+import secrets
+import time
+import uuid
+from collections import OrderedDict
+from dataclasses import dataclass
+from typing import Final
+
+import sqlalchemy as sa
+from sqlalchemy.exc import SQLAlchemyError
+
+from service.gate.exchange import Caller, LedgerUnavailable, Role
+from service.ledger.crypto import Vault
+from service.ledger.models import ApiKey
+from service.ledger.store import Store
+
+FRESH_S: Final = 5.0  # a revocation bites within this time
+GRACE_S: Final = 300.0  # how long a key found earlier is good while the database cannot be asked
+CACHED: Final = 4096
+_FORM: Final = re.compile(rf"sg-(?:{'|'.join(Role)})-[A-Za-z0-9_-]{{43}}")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyRecord:
+    """What is known of a key. Times in unix seconds."""
+
+    id: str
+    tenant: str
+    role: Role
+    name: str
+    requests_per_minute: int | None
+    created_at: float
+    revoked_at: float | None = None
+
+
+class Keys:
+    """`given` are keys from the environment: token -> caller; they need no database and cannot be revoked."""
+
+    def __init__(self, store: Store, given: dict[str, Caller] | None = None) -> None:
+        self._store, self._vault = store, store.vault
+        self._given = {_hash(self._vault, token): caller for token, caller in (given or {}).items()}
+        self._cache: OrderedDict[str, tuple[float, Caller | None]] = OrderedDict()
+
+    async def create(
+        self, tenant: str, role: Role, name: str = "", requests_per_minute: int | None = None
+    ) -> tuple[str, KeyRecord]:
+        """The key itself, never to be had again, and its record. Raises ValueError, SQLAlchemyError."""
+        if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]{0,63}", tenant):
+            raise ValueError(
+                f"tenant {tenant!r}: 1 to 64 letters, digits, '-', '_' or '.', beginning with one of the first"
+            )
+        if requests_per_minute is not None and requests_per_minute < 1:
+            raise ValueError(f"requests per minute {requests_per_minute}: must be 1 or more")
+        token = f"sg-{role}-{secrets.token_urlsafe(32)}"
+        record = KeyRecord("key_" + uuid.uuid4().hex[:16], tenant, role, name, requests_per_minute, time.time())
+        async with self._store.write() as connection:
+            values = {field: getattr(record, field) for field in KeyRecord.__slots__}
+            await connection.execute(sa.insert(ApiKey).values(hash=_hash(self._vault, token), **values))
+        return token, record
+
+    async def list(self) -> list[KeyRecord]:
+        """All keys, those revoked too, oldest first."""
+        async with self._store.read() as session:
+            return [_record(row) for row in await session.scalars(sa.select(ApiKey).order_by(ApiKey.created_at))]
+
+    async def revoke(self, key_id: str) -> bool:
+        """False when there is no such key, or it was revoked already."""
+        async with self._store.write() as connection:
+            live = sa.update(ApiKey).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None))
+            return bool((await connection.execute(live.values(revoked_at=time.time()))).rowcount)
+
+    async def lookup(self, token: str) -> Caller | None:
+        """Who holds this key; None for nobody. Raises LedgerUnavailable when that cannot be found out."""
+        digest = _hash(self._vault, token)
+        for given, caller in self._given.items():
+            if hmac.compare_digest(given, digest):
+                return caller
+        if not _FORM.fullmatch(token):
+            return None
+        found_at, caller_found = self._cache.get(digest, (float("-inf"), None))
+        if time.monotonic() - found_at < FRESH_S:
+            return caller_found
+        try:
+            caller_found = await self._find(digest)
+        except (SQLAlchemyError, OSError) as error:
+            if caller_found is not None and time.monotonic() - found_at < GRACE_S:
+                return caller_found
+            raise LedgerUnavailable("the key cannot be checked: the database is unreachable") from error
+        self._cache[digest] = time.monotonic(), caller_found
+        self._cache.move_to_end(digest)
+        if len(self._cache) > CACHED:
+            self._cache.popitem(last=False)
+        return caller_found
+
+    async def _find(self, digest: str) -> Caller | None:
+        async with self._store.read() as session:
+            row = await session.scalar(sa.select(ApiKey).where(ApiKey.hash == digest, ApiKey.revoked_at.is_(None)))
+        if row is None:
+            return None
+        return Caller(row.id, row.tenant, Role(row.role), row.requests_per_minute)
+
+
+def given_keys(client_key: str | None, admin_key: str | None) -> dict[str, Caller]:
+    """Callers of the keys that the environment names."""
+    named = ((client_key, Role.CLIENT), (admin_key, Role.ADMIN))
+    return {token: Caller(f"environment-{role}", "default", role) for token, role in named if token}
+
+
+def _hash(vault: Vault, token: str) -> str:
+    return vault.keyed_hash("api_key", token)
+
+
+def _record(row: ApiKey) -> KeyRecord:
+    return KeyRecord(
+        row.id, row.tenant, Role(row.role), row.name, row.requests_per_minute, row.created_at, row.revoked_at
+    )

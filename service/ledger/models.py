@@ -1,0 +1,142 @@
+"""The tables. Times are unix seconds. Text of users lives in `contents` alone, sealed; all else refers to it by id."""
+
+from typing import Any
+
+from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, LargeBinary, MetaData
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+from service.gate.exchange import Json
+
+
+class Base(DeclarativeBase):
+    metadata = MetaData(
+        naming_convention={
+            "ix": "ix_%(table_name)s_%(column_0_N_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_N_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "pk": "pk_%(table_name)s",
+        }
+    )
+    type_annotation_map = {  # noqa: RUF012  SQLAlchemy reads it from the class
+        float: Double,
+        int: BigInteger,
+        Json: JSON(none_as_null=True),
+        list[Any]: JSON,
+    }
+
+
+class Exchange(Base):
+    __tablename__ = "exchanges"
+    __table_args__ = (Index(None, "flagged", "asked_at"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    asked_at: Mapped[float] = mapped_column(index=True)
+    closed_at: Mapped[float]
+    endpoint: Mapped[str]
+    model: Mapped[str]
+    stream: Mapped[bool]
+    choices: Mapped[int]
+    key_id: Mapped[str]
+    tenant: Mapped[str]
+    subject: Mapped[str | None] = mapped_column(index=True)  # keyed hash
+    policy: Mapped[str]
+    policy_version: Mapped[int]
+    policy_digest: Mapped[str]
+    store: Mapped[str]
+    sampled: Mapped[bool]
+    outcome: Mapped[str]
+    flagged: Mapped[bool]
+    duration_s: Mapped[float | None]
+    first_content_s: Mapped[float | None]
+    usage: Mapped[Json | None]
+    erased_at: Mapped[float | None]
+
+
+class VerdictRow(Base):
+    __tablename__ = "verdicts"
+
+    event_id: Mapped[str] = mapped_column(primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    exchange_id: Mapped[str] = mapped_column(ForeignKey(Exchange.id), index=True)
+    at: Mapped[float]
+    stage: Mapped[str]
+    choice: Mapped[int | None]
+    channel: Mapped[str | None]
+    blocked: Mapped[bool]
+    released_chars: Mapped[int]
+    guard: Mapped[str]
+    version: Mapped[str]
+    digest: Mapped[str]
+    category: Mapped[str]
+    score: Mapped[float | None]
+    threshold: Mapped[float]
+    action: Mapped[str]
+    mode: Mapped[str]
+    policy: Mapped[str]
+    policy_digest: Mapped[str]
+    error: Mapped[str | None]
+    spans: Mapped[list[Any]]
+
+
+class DeliveryRow(Base):
+    __tablename__ = "deliveries"
+
+    exchange_id: Mapped[str] = mapped_column(ForeignKey(Exchange.id), primary_key=True)
+    position: Mapped[int] = mapped_column(primary_key=True)
+    choice: Mapped[int]
+    channel: Mapped[str]
+    generated_chars: Mapped[int]
+    released_chars: Mapped[int]
+    withheld_chars: Mapped[int]
+    finish_reason: Mapped[str | None]
+
+
+class ContentKey(Base):
+    """The wrapped data keys. A table of its own, so that backups can leave it out: erasure then reaches them too."""
+
+    __tablename__ = "content_keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    exchange_id: Mapped[str] = mapped_column(ForeignKey(Exchange.id), index=True)
+    master_id: Mapped[str]
+    wrapped: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Content(Base):
+    """Sealed texts of one event (or of one decision's note)."""
+
+    __tablename__ = "contents"
+
+    event_id: Mapped[str] = mapped_column(primary_key=True)
+    exchange_id: Mapped[str] = mapped_column(ForeignKey(Exchange.id), index=True)
+    key_id: Mapped[str] = mapped_column(ForeignKey(ContentKey.id))
+    sealed: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class DecisionRow(Base):
+    """What a reviewer decided. Never changed: a later one names the one it supersedes."""
+
+    __tablename__ = "decisions"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    exchange_id: Mapped[str] = mapped_column(ForeignKey(Exchange.id), index=True)
+    at: Mapped[float]
+    reviewer: Mapped[str]
+    input: Mapped[str | None]
+    output: Mapped[str | None]
+    action: Mapped[str | None]
+    categories: Mapped[list[Any]]
+    supersedes: Mapped[str | None] = mapped_column(ForeignKey("decisions.id"), unique=True)
+
+
+class ApiKey(Base):
+    __tablename__ = "api_keys"
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    hash: Mapped[str] = mapped_column(unique=True)
+    tenant: Mapped[str]
+    role: Mapped[str]
+    name: Mapped[str]
+    requests_per_minute: Mapped[int | None]
+    created_at: Mapped[float]
+    revoked_at: Mapped[float | None]

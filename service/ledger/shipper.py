@@ -1,0 +1,202 @@
+"""Carries what the spool holds into the database: each exchange whole, in one transaction, once it is closed."""
+
+import asyncio
+import contextlib
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import orjson
+import structlog
+
+from service.gate.exchange import Json
+from service.ledger import records
+from service.ledger.spool import Segment, Spool
+from service.ledger.store import Store, unreachable, unstorable
+from service.ledger.trail import Trail
+
+IDLE_S: Final = 0.2
+CHUNK_BYTES: Final = 256 << 10
+CHUNK_EVENTS: Final = 128  # a batch is work on the event loop that streams wait for
+LONGEST_BACKOFF_S: Final = 30.0
+
+log = structlog.get_logger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Stats:
+    """Figures of the shipper. `behind_s`: how long the database has lacked something the spool has."""
+
+    backlog_bytes: int
+    backlog_records: int
+    behind_s: float
+    open_exchanges: int
+    shipped_exchanges: int
+    damaged_bytes: int
+    refused_exchanges: int
+    database_up: bool
+
+
+class Shipper:
+    """One task reads; `step` does one batch. Everything may be read and stored twice without a change."""
+
+    def __init__(self, spool: Spool, store: Store) -> None:
+        self._spool, self._store = spool, store
+        self._at: dict[Path, int] = {}  # bytes read of a file
+        self._damaged: set[Path] = set()
+        self._open: dict[str, tuple[Trail, Path]] = {}  # with the file that holds its first event
+        self._ready: list[Trail] = []
+        self._adopting = True
+        self._caught_up_at = time.monotonic()
+        self._read_records = self._shipped = self._damaged_bytes = self._refused = 0
+        self._up = True
+        self._nudge = asyncio.Event()
+
+    async def run(self) -> None:
+        """Ships until cancelled; while the database is away it waits longer and longer, up to half a minute."""
+        backoff_s = IDLE_S
+        while True:
+            try:
+                busy = await self.step()
+                self._up, backoff_s = True, IDLE_S
+            except Exception as error:
+                if not unreachable(error):
+                    log.exception("shipper_failed")  # a defect: the spool keeps everything until it is mended
+                elif self._up:
+                    log.error("database_unreachable", error=type(error).__name__)
+                busy, self._up, backoff_s = False, False, min(backoff_s * 2, LONGEST_BACKOFF_S)
+            await self._rest(0 if busy else backoff_s)
+
+    async def _rest(self, seconds: float) -> None:
+        if seconds == 0:
+            await asyncio.sleep(0)
+            return
+        self._nudge.clear()
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._nudge.wait(), seconds)
+
+    async def drain(self, timeout_s: float) -> bool:
+        """Waits until everything written so far is in the database. False when the time is over."""
+        deadline = time.monotonic() + timeout_s
+        while self._spool.unwritten_bytes or self._backlog_bytes() or self._ready or self._adopting:
+            if time.monotonic() > deadline:
+                return False
+            self._nudge.set()
+            await asyncio.sleep(0.02)
+        return True
+
+    async def step(self) -> bool:
+        """Reads and stores one batch. True when something moved. Raises what the database raises."""
+        segment = next((s for s in self._spool.segments if self._unread(s)), None)
+        if not self._ready and segment is not None:
+            self._take(segment, await asyncio.to_thread(self._read, segment))
+        if self._adopting and not any(s.adopted and self._unread(s) for s in self._spool.segments):
+            self._close_orphans()
+        shipped = bool(self._ready)
+        if shipped:
+            await self._keep()
+        self.discard()
+        if not self._backlog_bytes() and not self._ready:
+            self._caught_up_at = time.monotonic()
+        return segment is not None or shipped
+
+    def stats(self) -> Stats:
+        backlog = self._backlog_bytes()
+        return Stats(
+            backlog_bytes=backlog,
+            backlog_records=max(0, self._spool.records - self._read_records),
+            behind_s=time.monotonic() - self._caught_up_at if backlog or self._ready else 0.0,
+            open_exchanges=len(self._open),
+            shipped_exchanges=self._shipped,
+            damaged_bytes=self._damaged_bytes,
+            refused_exchanges=self._refused,
+            database_up=self._up,
+        )
+
+    def _unread(self, segment: Segment) -> int:
+        return max(0, segment.size_bytes - self._at.get(segment.path, 0))
+
+    def _backlog_bytes(self) -> int:
+        return sum(map(self._unread, self._spool.segments))
+
+    def _read(self, segment: Segment) -> records.Read:
+        """The next records of a file; a longer stretch is read when a short one holds no whole record."""
+        start, end, sealed = self._at.get(segment.path, 0), segment.size_bytes, segment.sealed
+        size = CHUNK_BYTES
+        with segment.path.open("rb") as file:
+            while True:
+                file.seek(start)
+                data = file.read(min(size, end - start))
+                found = records.read(data, CHUNK_EVENTS)
+                if found.events or size >= end - start:
+                    break
+                size *= 4
+        if not found.events and sealed:  # a tail that a crash cut short
+            return records.Read([], len(data), 0 if segment.adopted else len(data))
+        return found
+
+    def _take(self, segment: Segment, found: records.Read) -> None:
+        self._at[segment.path] = self._at.get(segment.path, 0) + found.end
+        self._read_records += 0 if segment.adopted else len(found.events)
+        if found.damaged_bytes:
+            self._damaged.add(segment.path)
+            self._damaged_bytes += found.damaged_bytes
+            log.error("spool_damaged", file=segment.path.name, damaged_bytes=found.damaged_bytes)
+        for event in found.events:
+            self._add(event, segment.path)
+
+    def _add(self, event: Json, path: Path) -> None:
+        exchange_id = event["exchange_id"]
+        trail, first = self._open.pop(exchange_id, (Trail(exchange_id), path))
+        trail.add(event)
+        if trail.complete:
+            self._ready.append(trail)
+        else:
+            self._open[exchange_id] = trail, first
+
+    def _close_orphans(self) -> None:
+        """All that is open now was begun by processes that are dead: their files are read first."""
+        for trail, _ in self._open.values():
+            trail.interrupt()
+            self._ready.append(trail)
+        self._open.clear()
+        self._adopting = False
+
+    async def _keep(self) -> None:
+        batch = self._ready[:CHUNK_EVENTS]
+        try:
+            await self._store.keep(batch)
+        except Exception as error:
+            if not unstorable(error):
+                raise
+            await self._keep_singly(batch)
+        self._shipped += len(batch)
+        self._ready = self._ready[len(batch) :]
+
+    async def _keep_singly(self, batch: list[Trail]) -> None:
+        """One exchange that the database cannot take must not hold up the others: it is put aside, still sealed."""
+        for trail in batch:
+            try:
+                await self._store.keep([trail])
+            except Exception as error:
+                if not unstorable(error):
+                    raise
+                self._refused += 1
+                log.error("exchange_put_aside", exchange_id=trail.exchange_id, error=type(error).__name__)
+                await asyncio.to_thread(self._put_aside, trail)
+
+    def _put_aside(self, trail: Trail) -> None:
+        with (self._spool.folder / "refused.aside").open("ab") as file:
+            file.writelines(records.frame(orjson.dumps(event)) for event in trail.events.values())
+
+    def discard(self) -> None:
+        """Removes files from the oldest on, as long as nothing in them is needed any more."""
+        if self._ready:
+            return
+        pinned = {path for _, path in self._open.values()}
+        for segment in list(self._spool.segments):
+            if not segment.sealed or self._unread(segment) or segment.path in pinned:
+                return
+            self._spool.discard(segment, damaged=segment.path in self._damaged)
+            self._at.pop(segment.path, None)

@@ -1,0 +1,143 @@
+"""The events of one exchange, put together: what of it is kept, and as which rows. Pure."""
+
+import base64
+from dataclasses import dataclass, field
+from typing import Any
+
+from service.gate.exchange import Json
+
+Rows = dict[str, list[Json]]
+UNKNOWN = "unknown"
+
+
+@dataclass(slots=True)
+class Trail:
+    """Events of one exchange in order, each once."""
+
+    exchange_id: str
+    events: dict[str, Json] = field(default_factory=dict)
+
+    def add(self, event: Json) -> None:
+        self.events.setdefault(event["id"], event)
+
+    def first(self, kind: str) -> Json | None:
+        return next((e for e in self.events.values() if e["event"] == kind), None)
+
+    @property
+    def began(self) -> bool:
+        return self.first("asked") is not None
+
+    @property
+    def complete(self) -> bool:
+        """Nothing more is waited for: it was closed, or its beginning was stored earlier."""
+        return self.first("closed") is not None or not self.began
+
+    @property
+    def flagged(self) -> bool:
+        closed = self.first("closed")
+        return bool(closed and closed["flagged"]) or self.first("verdict") is not None
+
+    @property
+    def kept(self) -> bool:
+        """Whether anything of it is stored: under `store: none` only what was flagged, and of that no text."""
+        asked = self.first("asked")
+        return self.flagged or (asked is not None and asked["store"] != "none")
+
+    @property
+    def texts_kept(self) -> bool:
+        asked = self.first("asked")
+        return self.flagged or bool(asked and asked["sampled"])
+
+    def interrupt(self) -> None:
+        """Closes what a process left open when it died, for a reviewer to look at."""
+        last = next(reversed(self.events.values()))
+        self.add(
+            {
+                "event": "closed",
+                "id": f"{self.exchange_id}:closed",
+                "exchange_id": self.exchange_id,
+                "at": last["at"],
+                "outcome": "interrupted",
+                "flagged": True,
+            }
+        )
+
+    def rows(self) -> Rows:
+        """Rows by table. Raises KeyError for an event that lacks a field."""
+        kept = self.texts_kept
+        return {
+            "exchanges": [self._exchange()],
+            "verdicts": [row for e in self.events.values() if e["event"] == "verdict" for row in _verdicts(e)],
+            "deliveries": _deliveries(self.first("closed") or {}, self.exchange_id),
+            "content_keys": list({k["id"]: k for e in self.events.values() if kept and (k := _key(e))}.values()),
+            "contents": [row for e in self.events.values() if kept and (row := _content(e))],
+        }
+
+    def _exchange(self) -> Json:
+        last = next(reversed(self.events.values()))
+        asked, closed = self.first("asked") or {}, self.first("closed") or {}
+        return {
+            "id": self.exchange_id,
+            "asked_at": asked.get("at", last["at"]),
+            "closed_at": closed.get("at", last["at"]),
+            **{name: asked.get(name, UNKNOWN) for name in _NAMES},
+            "stream": asked.get("stream", False),
+            "choices": asked.get("choices", 1),
+            "policy_version": asked.get("policy_version", 0),
+            "subject": asked.get("subject"),
+            "sampled": asked.get("sampled", False),
+            "outcome": closed.get("outcome", UNKNOWN),
+            "flagged": self.flagged,
+            **{name: closed.get(name) for name in ("duration_s", "first_content_s", "usage")},
+            "erased_at": None,
+        }
+
+
+_NAMES = ("endpoint", "model", "key_id", "tenant", "policy", "policy_digest", "store")
+_OF_EVENT = ("exchange_id", "at", "choice", "channel", "blocked", "released_chars")
+_OF_VERDICT = ("guard", "version", "digest", "stage", "category", "score", "threshold", "action", "mode", "policy")
+
+
+def _verdicts(event: Json) -> list[Json]:
+    shared: dict[str, Any] = {"event_id": event["id"], **{name: event[name] for name in _OF_EVENT}}
+    return [
+        shared
+        | {name: verdict[name] for name in (*_OF_VERDICT, "policy_digest")}
+        | {"position": i, "error": verdict.get("error"), "spans": verdict.get("spans", [])}
+        for i, verdict in enumerate(event["verdicts"])
+    ]
+
+
+def _deliveries(closed: Json, exchange_id: str) -> list[Json]:
+    return [
+        {
+            "exchange_id": exchange_id,
+            "position": i,
+            "choice": delivery["index"],
+            **{n: delivery[n] for n in ("channel", "generated_chars", "released_chars", "withheld_chars")},
+            "finish_reason": delivery.get("finish_reason"),
+        }
+        for i, delivery in enumerate(closed.get("deliveries", []))
+    ]
+
+
+def _key(event: Json) -> Json | None:
+    if (sealed := event.get("sealed")) is None:
+        return None
+    return {
+        "id": sealed["key_id"],
+        "exchange_id": event["exchange_id"],
+        "master_id": sealed["master_id"],
+        "wrapped": base64.b64decode(sealed["wrapped"]),
+    }
+
+
+def _content(event: Json) -> Json | None:
+    if (sealed := event.get("sealed")) is None:
+        return None
+    return {
+        "event_id": event["id"],
+        "exchange_id": event["exchange_id"],
+        "key_id": sealed["key_id"],
+        "sealed": base64.b64decode(sealed["text"]),
+    }
