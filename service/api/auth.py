@@ -1,0 +1,85 @@
+"""Who may call what. A route that is not in ACCESS is for admins only: a new one is closed until somebody opens it."""
+
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from math import ceil
+from typing import Final
+
+import structlog
+from limits import RateLimitItemPerMinute
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import MovingWindowRateLimiter
+from starlette.requests import Request
+
+from service.api.deps import Api
+from service.api.errors import Denied, RateLimited
+from service.gate.exchange import Caller, Role
+
+ANYBODY: Final = None
+CALLS: Final = frozenset({Role.CLIENT, Role.ADMIN})
+READS: Final = frozenset({Role.CLIENT, Role.OPERATOR, Role.ADMIN})
+OPERATES: Final = frozenset({Role.OPERATOR, Role.ADMIN})
+ACCESS: Final[Mapping[str, frozenset[Role] | None]] = {
+    "/health/live": ANYBODY,
+    "/health/ready": ANYBODY,
+    "/v1/chat/completions": CALLS,
+    "/v1/completions": CALLS,
+    "/v1/models": READS,
+    "/v1/models/{model:path}": READS,
+    "/v1/coverage": READS,
+    "/openapi.json": frozenset(Role),
+    "/metrics": OPERATES,
+}
+LONGEST_TOKEN: Final = 512
+
+
+def authorize(api: Api) -> Callable[[Request], Awaitable[None]]:
+    """The dependency of every route: key -> caller, the caller's role, the rate limit of the key.
+
+    Raises (in the returned function):
+        Denied, RateLimited
+    """
+    rates = MovingWindowRateLimiter(MemoryStorage())
+
+    async def authorized(request: Request) -> None:
+        path = request.scope["route"].path
+        roles = ACCESS.get(path, frozenset({Role.ADMIN}))
+        if roles is ANYBODY:
+            return
+        caller = await _caller(api, request)
+        request.state.caller = caller
+        structlog.contextvars.bind_contextvars(key_id=caller.key_id)
+        if caller.role not in roles:
+            allowed = ", ".join(sorted(roles))
+            raise Denied(f"A key of role {caller.role} may not do this. Use one of: {allowed}.", 403)
+        if path.startswith("/v1/"):
+            await _count(api, rates, request, caller)
+
+    return authorized
+
+
+async def _caller(api: Api, request: Request) -> Caller:
+    scheme, _, token = request.headers.get("authorization", "").partition(" ")
+    token = token.strip()
+    if scheme.lower() != "bearer" or not token:
+        raise Denied("No API key. Send it as: Authorization: Bearer KEY")
+    caller = await api.keys.lookup(token) if len(token) <= LONGEST_TOKEN else None
+    if caller is None:
+        raise Denied("The API key is unknown or was revoked. Ask the operator for another.")
+    return caller
+
+
+async def _count(api: Api, rates: MovingWindowRateLimiter, request: Request, caller: Caller) -> None:
+    per_minute = caller.requests_per_minute or api.settings.requests_per_minute
+    rate = RateLimitItemPerMinute(per_minute)
+    allowed = await rates.hit(rate, caller.key_id)
+    window = await rates.get_window_stats(rate, caller.key_id)
+    reset_s = max(ceil(window.reset_time - time.time()), 1)
+    request.state.headers = {
+        "x-ratelimit-limit-requests": str(per_minute),
+        "x-ratelimit-remaining-requests": str(max(window.remaining, 0)),
+        "x-ratelimit-reset-requests": f"{reset_s}s",
+    }
+    if not allowed:
+        api.metrics.rate_limited.inc()
+        raise RateLimited(per_minute, reset_s)

@@ -1,0 +1,29 @@
+"""What the HTTP API is built from: one value, made at start."""
+
+from collections.abc import Awaitable, Callable, Sequence
+from dataclasses import dataclass
+from typing import Protocol
+
+from guards.guard import Guard
+from service.gate.exchange import Caller
+from service.gate.pipeline import Gate
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+
+
+class Keys(Protocol):
+    async def lookup(self, token: str) -> Caller | None:
+        """Whom a bearer key belongs to; None when it is unknown or revoked."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Api:
+    """`guards` are those in force; `ready` says whether an exchange would succeed now."""
+
+    gate: Gate
+    keys: Keys
+    settings: Settings
+    metrics: Metrics
+    guards: Callable[[], Sequence[Guard]]
+    ready: Callable[[], Awaitable[bool]]

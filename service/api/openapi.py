@@ -1,0 +1,128 @@
+"""The OpenAPI document: every route with examples, every status it can answer, and no other."""
+
+from typing import Any, Final
+
+from fastapi import FastAPI
+from fastapi.openapi.utils import get_openapi
+from pydantic import BaseModel
+
+from service.api.body import BadRequest
+from service.api.errors import Denied, RateLimited, document
+from service.api.schemas import ChatRequest, CompletionRequest
+from service.gate.exchange import EngineUnavailable, GateError, GuardUnavailable, Json, Overloaded, Refused
+
+REF: Final = "#/components/schemas/"
+ABOUT: Final = """An OpenAI-compatible API in front of a language model whose input and output are judged.
+
+Text that the policy refuses never leaves: a refused input is HTTP 400 with code `content_filter`; a refused output ends
+with finish_reason `content_filter`. Every answer carries its exchange's id in the header `x-sluicegate-exchange`."""
+
+_REFUSED = Refused("exc_0f3a", "input", ("harm",), "default")
+EXAMPLES: Final[dict[int, tuple[str, dict[str, GateError]]]] = {
+    400: (
+        "The policy refused the input, or the request is wrong; `param` names the field",
+        {
+            "refused": _REFUSED,
+            "unsupported field": BadRequest("The field 'echo' is not supported.", "echo", code="unsupported_field"),
+        },
+    ),
+    401: ("No key, or an unknown one", {"no key": Denied("No API key. Send it as: Authorization: Bearer KEY")}),
+    403: ("The key's role may not do this", {"role": Denied("A key of role moderator may not do this.", 403)}),
+    404: ("Unknown model", {"model": BadRequest("There is no model 'x'.", "model", 404, "model_not_found")}),
+    413: ("The body is too long", {"long": BadRequest("The body is too long.", None, 413, "body_too_long")}),
+    415: ("The body is not JSON in UTF-8", {"form": BadRequest("Send JSON.", None, 415, "not_json")}),
+    429: ("Too many requests; see Retry-After", {"rate": RateLimited(600, 12), "overload": Overloaded()}),
+    503: (
+        "A guard, the engine or the ledger is unavailable; retry after Retry-After seconds",
+        {"guard": GuardUnavailable("A guard could not judge the input."), "engine": EngineUnavailable("No engine.")},
+    ),
+}
+
+
+def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+    """FastAPI's `responses` for error statuses."""
+    return {status: _error(status) for status in statuses}
+
+
+def _error(status: int) -> Json:
+    description, examples = EXAMPLES[status]
+    values = {name: {"value": document(error)} for name, error in examples.items()}
+    found: Json = {
+        "description": description,
+        "content": {"application/json": {"schema": {"$ref": REF + "Error"}, "examples": values}},
+    }
+    if status in (429, 503):
+        found["headers"] = {"Retry-After": {"description": "seconds to wait", "schema": {"type": "string"}}}
+    return found
+
+
+def success(schema: str, example: Json, stream: bool = False) -> dict[int | str, dict[str, Any]]:
+    """FastAPI's `responses` for 200: a document of a named schema, or events too."""
+    content: Json = {"application/json": {"schema": {"$ref": REF + schema}, "example": example}}
+    if stream:
+        content["text/event-stream"] = {"schema": {"type": "string"}, "example": "data: {...}\n\ndata: [DONE]\n\n"}
+    return {200: {"description": "OK", "content": content}}
+
+
+def request_body(model: type[BaseModel], examples: dict[str, Json]) -> Json:
+    """FastAPI's `openapi_extra` for a body that we read ourselves."""
+    values = {name: {"value": value} for name, value in examples.items()}
+    schema = {"$ref": REF + model.__name__}
+    return {"requestBody": {"required": True, "content": {"application/json": {"schema": schema, "examples": values}}}}
+
+
+def _object(required: dict[str, Json], **optional: Json) -> Json:
+    return {"type": "object", "required": list(required), "properties": required | optional}
+
+
+_STRING: Final[Json] = {"type": "string"}
+_MAYBE: Final[Json] = {"type": ["string", "null"]}
+_LIST: Final[Json] = {"type": "array", "items": {"type": "object"}}
+_ANSWER: Final[Json] = _object(
+    {
+        "id": _STRING,
+        "object": _STRING,
+        "created": {"type": "integer"},
+        "model": _STRING,
+        "choices": _LIST,
+        "usage": {"type": ["object", "null"]},
+    }
+)
+_REFUSAL: Final[Json] = _object(
+    {"exchange_id": _STRING, "stage": _STRING, "categories": {"type": "array"}, "policy": _STRING, "appeal": _STRING}
+)
+SCHEMAS: Final[Json] = {
+    "Error": _object(
+        {"error": _object({"message": _STRING, "type": _STRING, "param": _MAYBE, "code": _STRING}, sluicegate=_REFUSAL)}
+    ),
+    "ChatCompletion": _ANSWER,
+    "Completion": _ANSWER,
+    "Model": _object(
+        {"id": _STRING, "object": {"const": "model"}, "created": {"type": "integer"}, "owned_by": _STRING}
+    ),
+    "Models": _object({"object": {"const": "list"}, "data": {"type": "array", "items": {"$ref": REF + "Model"}}}),
+    "Coverage": _object({"policy": {"type": "object"}, "guards": _LIST, "streaming": _STRING, "cells": _LIST}),
+    "Health": _object({"status": _STRING}),
+}
+
+
+def describe(app: FastAPI) -> Json:
+    """The document, made once."""
+    if app.openapi_schema is None:
+        found = get_openapi(title=app.title, version=app.version, description=ABOUT, routes=app.routes)
+        schemas = dict(SCHEMAS)
+        for model in (ChatRequest, CompletionRequest):
+            schema = model.model_json_schema(ref_template=REF + "{model}")
+            schemas |= schema.pop("$defs", {}) | {model.__name__: schema}
+        found["components"] = {
+            "schemas": schemas,
+            "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},
+        }
+        found["security"] = [{"key": []}]
+        for path, operations in found["paths"].items():
+            for operation in operations.values():
+                operation["responses"].pop("422", None)  # a wrong request is a 400 here
+                if path.startswith("/health/"):
+                    operation["security"] = []
+        app.openapi_schema = found
+    return app.openapi_schema
