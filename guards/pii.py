@@ -118,7 +118,8 @@ def _cards_of_run(text: str, groups: list[tuple[int, int]]) -> Iterator[Match]:
     rest.append((begin, len(groups)))
     for first, last in rest:
         for i, j in (*_even_stretches(groups, first, last), (first, last)):
-            if i < j and j - i > 1 and is_card("".join(text[a:b] for a, b in groups[i : min(j, i + 20)])):
+            decimals = j - i == 2 and text[groups[i][1] : groups[i + 1][0]] == "."
+            if j - i > 1 and not decimals and is_card("".join(text[a:b] for a, b in groups[i : min(j, i + 20)])):
                 yield Match(groups[i][0], groups[j - 1][1], "card", 0.9)
 
 
