@@ -7,13 +7,13 @@ nobody can test guesses against them without the master key.
 import base64
 import binascii
 import hmac
+import json
 import os
 import uuid
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import orjson
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.hashes import SHA256
@@ -37,7 +37,8 @@ class DataKey:
 
     def seal(self, event_id: str, texts: Any) -> bytes:
         """Nonce and ciphertext of `texts` (JSON), bound to the event they belong to."""
-        return _encrypt(self._cipher, orjson.dumps(texts), event_id)
+        # not orjson: half a surrogate pair, which a client may send, must not stop the record
+        return _encrypt(self._cipher, json.dumps(texts).encode(), event_id)
 
 
 class Vault:
@@ -68,7 +69,7 @@ class Vault:
             raise SealError(f"sealed under master key {master_id}, which is not among the keys given")
         try:
             cipher = AESGCM(_decrypt(master, wrapped, exchange_id))
-            return orjson.loads(_decrypt(cipher, sealed, event_id))
+            return json.loads(_decrypt(cipher, sealed, event_id))
         except InvalidTag:
             raise SealError(f"the text of {event_id} was changed, or belongs to another event") from None
 

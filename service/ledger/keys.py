@@ -36,8 +36,8 @@ class KeyRecord:
     revoked_at: float | None = None
 
 
-class Keys:
-    """`given` are keys from the environment: token -> caller; they need no database and cannot be revoked."""
+class KeyRing:
+    """`given` are keys from the settings: token -> caller; they need no database and cannot be revoked."""
 
     def __init__(self, store: Store, given: dict[str, Caller] | None = None) -> None:
         self._store, self._vault = store, store.vault
@@ -101,12 +101,6 @@ class Keys:
         if row is None:
             return None
         return Caller(row.id, row.tenant, Role(row.role), row.requests_per_minute)
-
-
-def given_keys(client_key: str | None, admin_key: str | None) -> dict[str, Caller]:
-    """Callers of the keys that the environment names."""
-    named = ((client_key, Role.CLIENT), (admin_key, Role.ADMIN))
-    return {token: Caller(f"environment-{role}", "default", role) for token, role in named if token}
 
 
 def _hash(vault: Vault, token: str) -> str:

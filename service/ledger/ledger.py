@@ -10,7 +10,7 @@ import structlog
 from sqlalchemy.exc import SQLAlchemyError
 
 from service.gate.exchange import Json
-from service.ledger.crypto import DataKey, Vault, vault
+from service.ledger.crypto import DataKey, vault
 from service.ledger.shipper import Shipper, Stats
 from service.ledger.spool import Spool
 from service.ledger.store import Store
@@ -20,11 +20,11 @@ log = structlog.get_logger(__name__)
 
 
 class SqlLedger:
-    """Implements `gate.exchange.Ledger`. `start` and `stop` once, on the loop that appends."""
+    """Implements `gate.exchange.Ledger`. `start` and `stop` once, on the loop that appends. Raises SealError."""
 
-    def __init__(self, spool: Spool, store: Store) -> None:
-        self.spool, self.store = spool, store
-        self._vault: Vault = store.vault
+    def __init__(self, settings: Settings, spool: Spool | None = None) -> None:
+        self.store = store = open_store(settings)
+        self.spool = spool = spool or Spool(settings.spool, limit_bytes=settings.spool_limit_mb << 20)
         self._keys: dict[str, DataKey | None] = {}  # of exchanges under way; None: their texts are not stored
         self._shipper = Shipper(spool, store)
         self._task: asyncio.Task[None] | None = None
@@ -46,13 +46,10 @@ class SqlLedger:
     def append(self, event: Json) -> None:
         """Puts an event in order. Raises LedgerUnavailable; `asked` also when the disk fails: then do not begin."""
         self.spool.append(self._payload(event))
-        self._forget_closed(event)
 
     async def commit(self, event: Json) -> None:
         """Returns when the event and all before it are durable. Raises LedgerUnavailable."""
-        payload = self._payload(event)
-        self._forget_closed(event)
-        await self.spool.commit(payload)
+        await self.spool.commit(self._payload(event))
 
     async def drain(self, timeout_s: float) -> bool:
         """Waits until what was written is in the database. False when the time is over; the spool keeps the rest."""
@@ -68,33 +65,36 @@ class SqlLedger:
                 await self._task
         self._shipper.discard()
         self.spool.release()
+        await self.store.close()
 
-    def stats(self) -> Stats:
-        return self._shipper.stats()
+    @property
+    def writable(self) -> bool:
+        """Whether a new exchange may begin."""
+        return self.spool.writable
+
+    async def stats(self) -> Stats:
+        return await self._shipper.stats()
 
     def _payload(self, event: Json) -> bytes:
         exchange_id = event["exchange_id"]
         body: dict[str, Any] = {name: value for name, value in event.items() if name != "texts"}
         if event["event"] == "asked":
             self.spool.check()
-            self._keys[exchange_id] = self._vault.new_key(exchange_id) if _texts_stored(event) else None
+            self._keys[exchange_id] = self.store.vault.new_key(exchange_id) if _texts_stored(event) else None
             if (subject := event.get("subject")) is not None:
-                body["subject"] = self._vault.keyed_hash(f"subject/{event['tenant']}", subject)
+                body["subject"] = self.store.vault.keyed_hash(f"subject/{event['tenant']}", subject)
         key = self._keys.get(exchange_id)
+        if event["event"] == "closed":
+            self._keys.pop(exchange_id, None)
         if key is not None and event.get("texts"):
             body["sealed"] = _sealed(key, event["id"], event["texts"])
         return orjson.dumps(body)
 
-    def _forget_closed(self, event: Json) -> None:
-        if event["event"] == "closed":
-            self._keys.pop(event["exchange_id"], None)
 
-
-def sql_ledger(settings: Settings) -> SqlLedger:
-    """The ledger of an installation, not started. Raises SealError."""
+def open_store(settings: Settings) -> Store:
+    """The database of an installation; `ready` comes next. Raises SealError."""
     master_key = settings.master_key.get_secret_value() if settings.master_key else None
-    store = Store(settings.database, vault(settings.home, master_key))
-    return SqlLedger(Spool(settings.spool, limit_bytes=settings.spool_limit_mb << 20), store)
+    return Store(settings.database, vault(settings.home, master_key))
 
 
 def _texts_stored(asked: Json) -> bool:

@@ -9,6 +9,7 @@ from typing import Final
 
 import orjson
 import structlog
+from sqlalchemy.exc import SQLAlchemyError
 
 from service.gate.exchange import Json
 from service.ledger import records
@@ -26,11 +27,16 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Stats:
-    """Figures of the shipper. `behind_s`: how long the database has lacked something the spool has."""
+    """Figures of spool and shipper.
 
-    backlog_bytes: int
-    backlog_records: int
-    behind_s: float
+    `records`: not in the database yet. `bytes`: size of the spool. `oldest_s`: how long the database has lacked
+    something that the spool has. `review_open`: flagged exchanges without a decision, as last known.
+    """
+
+    records: int
+    bytes: int
+    oldest_s: float
+    review_open: int
     open_exchanges: int
     shipped_exchanges: int
     damaged_bytes: int
@@ -49,7 +55,7 @@ class Shipper:
         self._ready: list[Trail] = []
         self._adopting = True
         self._caught_up_at = time.monotonic()
-        self._read_records = self._shipped = self._damaged_bytes = self._refused = 0
+        self._read_records = self._shipped = self._damaged_bytes = self._refused = self._review_open = 0
         self._up = True
         self._nudge = asyncio.Event()
 
@@ -101,12 +107,15 @@ class Shipper:
             self._caught_up_at = time.monotonic()
         return segment is not None or shipped
 
-    def stats(self) -> Stats:
-        backlog = self._backlog_bytes()
+    async def stats(self) -> Stats:
+        """Never fails: what only the database knows stays as it was while it is away."""
+        with contextlib.suppress(SQLAlchemyError, OSError):
+            self._review_open = await self._store.review_open()
         return Stats(
-            backlog_bytes=backlog,
-            backlog_records=max(0, self._spool.records - self._read_records),
-            behind_s=time.monotonic() - self._caught_up_at if backlog or self._ready else 0.0,
+            records=max(0, self._spool.records - self._read_records) + sum(len(t.events) for t in self._ready),
+            bytes=self._spool.size_bytes,
+            oldest_s=time.monotonic() - self._caught_up_at if self._backlog_bytes() or self._ready else 0.0,
+            review_open=self._review_open,
             open_exchanges=len(self._open),
             shipped_exchanges=self._shipped,
             damaged_bytes=self._damaged_bytes,

@@ -18,12 +18,17 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
-from service.ledger.crypto import DataKey, Vault
-from service.ledger.models import Base, Content, ContentKey, Exchange
+from service.ledger.crypto import DataKey, SealError, Vault
+from service.ledger.models import Base, Content, ContentKey, DecisionRow, Exchange
 from service.ledger.trail import Trail
 
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
 BUSY_S: Final = 10  # how long a writer waits for another one on SQLite
+
+
+_SEALED: Final = sa.select(
+    Content.event_id, Content.exchange_id, Content.sealed, ContentKey.master_id, ContentKey.wrapped
+).join(ContentKey, Content.key_id == ContentKey.id)
 
 
 class StoreError(Exception):
@@ -96,6 +101,12 @@ class Store:
         async with self.read() as session:
             return set(await session.scalars(sa.select(Exchange.id).where(Exchange.id.in_(exchange_ids))))
 
+    async def review_open(self) -> int:
+        """How many flagged exchanges nobody has decided yet."""
+        undecided = ~sa.exists().where(DecisionRow.exchange_id == Exchange.id)
+        async with self.read() as session:
+            return await session.scalar(sa.select(sa.func.count()).where(Exchange.flagged, undecided)) or 0
+
     async def count(self, *tables: type[Base]) -> dict[str, int]:
         async with self.read() as session:
             return {
@@ -104,14 +115,23 @@ class Store:
 
     async def texts(self, exchange_id: str) -> dict[str, Any]:
         """Opened texts by event id; empty when none were kept or they were erased. Raises SealError."""
-        query = (
-            sa.select(Content.event_id, Content.sealed, ContentKey.master_id, ContentKey.wrapped)
-            .join(ContentKey, Content.key_id == ContentKey.id)
-            .where(Content.exchange_id == exchange_id)
-        )
         async with self.read() as session:
-            rows = (await session.execute(query)).all()
-        return {r.event_id: self.vault.open(exchange_id, r.master_id, r.wrapped, r.event_id, r.sealed) for r in rows}
+            rows = (await session.execute(_SEALED.where(Content.exchange_id == exchange_id))).all()
+        return {r.event_id: self._opened(r) for r in rows}
+
+    async def unreadable(self) -> list[str]:
+        """Event ids of stored texts that do not open."""
+        failed = []
+        async with self.engine.connect() as connection, connection.stream(_SEALED) as rows:
+            async for row in rows:
+                try:
+                    self._opened(row)
+                except SealError:
+                    failed.append(str(row.event_id))
+        return failed
+
+    def _opened(self, row: Any) -> Any:
+        return self.vault.open(row.exchange_id, row.master_id, row.wrapped, row.event_id, row.sealed)
 
     async def add_text(self, connection: AsyncConnection, exchange_id: str, event_id: str, texts: Any) -> None:
         """Seals a text that belongs to an exchange, such as a reviewer's note, under a key of its own."""

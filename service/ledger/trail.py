@@ -35,7 +35,8 @@ class Trail:
     @property
     def flagged(self) -> bool:
         closed = self.first("closed")
-        return bool(closed and closed["flagged"]) or self.first("verdict") is not None
+        ended_badly = closed is not None and (closed["flagged"] or closed["outcome"] == "interrupted")
+        return ended_badly or self.first("verdict") is not None
 
     @property
     def kept(self) -> bool:
@@ -80,7 +81,8 @@ class Trail:
             "id": self.exchange_id,
             "asked_at": asked.get("at", last["at"]),
             "closed_at": closed.get("at", last["at"]),
-            **{name: asked.get(name, UNKNOWN) for name in _NAMES},
+            # PostgreSQL takes no NUL, and a caller must not keep a record out by sending one
+            **{name: (asked.get(name) or UNKNOWN).replace("\0", "\\0") for name in _NAMES},
             "stream": asked.get("stream", False),
             "choices": asked.get("choices", 1),
             "policy_version": asked.get("policy_version", 0),

@@ -1,0 +1,126 @@
+"""`sluicegate ledger`: the record of what was asked, judged, released and withheld."""
+
+import json
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(help="The ledger: tables, state, checks, erasure.", no_args_is_help=True, add_completion=False)
+AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text")]
+
+
+@app.command()
+def migrate() -> None:
+    """Bring the database's tables to this version's shape. SQLite is migrated at every start by itself.
+
+    Example: SLUICEGATE_DATABASE_URL=postgresql+asyncpg://user:password@host/sluicegate sluicegate ledger migrate
+    """
+    from service.cli.opened import told
+    from service.ledger.ledger import open_store
+    from service.settings import Settings
+
+    async def work() -> None:
+        store = open_store(Settings())
+        try:
+            await store.migrate()
+        finally:
+            await store.close()
+        typer.echo("the tables are of this version.")
+
+    told(work())
+
+
+@app.command()
+def status(as_json: AsJson = False) -> None:
+    """Show what the spool holds and what the database holds.
+
+    Example: sluicegate ledger status --json
+    """
+    from service.cli.opened import opened, told
+    from service.ledger.models import ApiKey, Content, DecisionRow, Exchange, VerdictRow
+    from service.ledger.verify import read_file, spool_files
+
+    async def work() -> None:
+        async with opened() as (store, settings):
+            files = [read_file(path, running)[0] for path, running in spool_files(settings.spool)]
+            rows = await store.count(Exchange, VerdictRow, Content, DecisionRow, ApiKey)
+            open_items = await store.review_open()
+        if as_json:
+            typer.echo(json.dumps({"spool": [asdict(f) for f in files], "rows": rows, "review_open": open_items}))
+            return
+        for f in files:
+            owner = "in use" if f.alive else "left by a process that ended: shipped by the next start"
+            typer.echo(f"spool     {f.name}  {f.records} events, {f.size_bytes} bytes, {owner}")
+        typer.echo("database  " + ", ".join(f"{count} {table}" for table, count in rows.items()))
+        typer.echo(f"review    {open_items} open")
+
+    told(work())
+
+
+@app.command()
+def verify(as_json: AsJson = False) -> None:
+    """Check the ledger: checksums of the spool, spool against database, every text opens. Exit code 1 on a fault.
+
+    Example: sluicegate ledger verify
+    """
+    from service.cli.opened import opened, told
+    from service.ledger.verify import verify as examine
+
+    async def work() -> bool:
+        async with opened() as (store, settings):
+            finding = await examine(settings.spool, store)
+        if as_json:
+            typer.echo(json.dumps(asdict(finding) | {"faults": finding.faults}))
+            return not finding.faults
+        typer.echo(f"{sum(f.records for f in finding.files)} events in {len(finding.files)} spool files")
+        for f in finding.files:
+            if f.tail_bytes and not f.alive:
+                typer.echo(f"{f.name}: the last {f.tail_bytes} bytes are a record cut short")
+        typer.echo(f"{len(finding.unshipped)} exchanges not in the database yet, {len(finding.orphans)} never closed")
+        for fault in finding.faults:
+            typer.echo(f"fault: {fault}")
+        return not finding.faults
+
+    if not told(work()):
+        raise typer.Exit(1)
+
+
+@app.command()
+def ship(timeout_s: Annotated[float, typer.Option(help="give up after so many seconds")] = 60) -> None:
+    """Carry what ended processes left in the spool into the database now. Running gateways do it themselves.
+
+    Example: sluicegate ledger ship
+    """
+    from service.cli.opened import refuse, told
+    from service.ledger.ledger import SqlLedger
+    from service.settings import Settings
+
+    async def work() -> None:
+        ledger = SqlLedger(Settings())
+        await ledger.start()
+        done = await ledger.drain(timeout_s)
+        stats = await ledger.stats()
+        await ledger.stop(0)
+        if not done:
+            refuse(f"{stats.records} events are still in the spool; is the database reachable?")
+        typer.echo(f"{stats.shipped_exchanges} exchanges shipped.")
+
+    told(work())
+
+
+@app.command()
+def erase(exchange: Annotated[str, typer.Argument(metavar="EXCHANGE", help="the whole exchange id")]) -> None:
+    """Destroy the texts of an exchange and their keys, for good. Verdicts and lengths stay.
+
+    Example: sluicegate ledger erase exc_4f2a9c0de0b84d1b8f0e3a1c2b3d4e5f
+    """
+    from service.cli.opened import opened, refuse, told
+
+    async def work() -> None:
+        async with opened() as (store, _):
+            if not await store.erase(exchange):
+                refuse(f"no exchange {exchange} in the database; if it is recent, run: sluicegate ledger ship")
+        typer.echo(f"the texts of {exchange} are gone.")
+
+    told(work())

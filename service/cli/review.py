@@ -1,0 +1,115 @@
+"""`sluicegate review`: what was flagged, looked at and decided from the terminal."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from service.review.queue import Case
+
+app = typer.Typer(help="Review what was flagged.", no_args_is_help=True, add_completion=False)
+AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text")]
+ExchangeId = Annotated[str, typer.Argument(metavar="EXCHANGE", help="an exchange id, or the beginning of one")]
+
+
+@app.command("list")
+def list_(
+    as_json: AsJson = False,
+    open_only: Annotated[bool, typer.Option("--open", help="only what nobody has decided, oldest first")] = False,
+    limit: Annotated[int, typer.Option(min=1, help="at most so many")] = 50,
+) -> None:
+    """Show the queue: one line an exchange, no text.
+
+    Example: sluicegate review list --open
+    """
+    from dataclasses import asdict
+
+    from service.cli.opened import opened, told
+    from service.review.queue import items
+    from service.review.render import line
+
+    async def work() -> None:
+        async with opened() as (store, _):
+            for item in await items(store, open_only, limit):
+                typer.echo(json.dumps(asdict(item)) if as_json else line(item))
+
+    told(work())
+
+
+@app.command()
+def show(exchange: ExchangeId, as_json: AsJson = False) -> None:
+    """Show one exchange: its texts, what was released and withheld, verdicts, decisions. Be ready for harmful text.
+
+    Example: sluicegate review show exc_4f2a
+    """
+    from service.cli.opened import opened, told
+    from service.review.queue import case
+    from service.review.render import shown
+
+    async def work() -> None:
+        async with opened() as (store, _):
+            found = await case(store, exchange)
+        typer.echo(json.dumps(_plain(found)) if as_json else shown(found))
+
+    told(work())
+
+
+@app.command()
+def decide(
+    exchange: ExchangeId,
+    reviewer: Annotated[str, typer.Option(envvar="SLUICEGATE_REVIEWER", help="your name")],
+    input_: Annotated[str | None, typer.Option("--input", help="what was asked: harmful or ok")] = None,
+    output: Annotated[str | None, typer.Option(help="what was generated: harmful or ok")] = None,
+    action: Annotated[str | None, typer.Option(help="the gate was: correct, over_block, missed or too_late")] = None,
+    category: Annotated[list[str] | None, typer.Option(help="what kind of harm; may be given again")] = None,
+    note: Annotated[str, typer.Option(help="why; stored sealed")] = "",
+) -> None:
+    """Decide. Deciding again supersedes your own earlier decision; both stay on record.
+
+    Example: sluicegate review decide exc_4f2a --input harmful --action correct --category harm --reviewer ada
+    """
+    from service.cli.opened import opened, told
+    from service.review.decisions import Decision
+    from service.review.decisions import decide as record
+
+    decision: Any = (reviewer, input_, output, action, tuple(category or ()), note)
+
+    async def work() -> None:
+        async with opened() as (store, _):
+            typer.echo(await record(store, exchange, Decision(*decision)))
+
+    told(work())
+
+
+@app.command()
+def export(out: Annotated[Path, typer.Option(help="the file to write; it holds plain text, keep it safe")]) -> None:
+    """Write decided exchanges as training data, one JSON object a line.
+
+    Example: sluicegate review export --out decisions.jsonl
+    """
+    from service.cli.opened import opened, told
+    from service.review.export import rows
+
+    async def work() -> int:
+        async with opened() as (store, _):
+            lines = [json.dumps(row, ensure_ascii=False) + "\n" async for row in rows(store)]
+        out.touch(mode=0o600)
+        out.write_text("".join(lines), encoding="utf-8")
+        return len(lines)
+
+    typer.echo(f"{told(work())} examples in {out}")
+
+
+def _plain(found: "Case") -> dict[str, Any]:
+    def columns(row: Any) -> dict[str, Any]:
+        return {column.name: getattr(row, column.name) for column in row.__table__.columns}
+
+    return {
+        "exchange": columns(found.exchange),
+        "verdicts": [columns(v) for v in found.verdicts],
+        "deliveries": [columns(d) for d in found.deliveries],
+        "decisions": [columns(d) for d in found.decisions],
+        "texts": found.texts,
+    }

@@ -1,0 +1,74 @@
+"""Decisions as training data: the JSONL that `training` reads. Pure but for `rows`."""
+
+from collections import Counter
+from collections.abc import AsyncIterator, Sequence
+from typing import Final, Literal
+
+import sqlalchemy as sa
+
+from service.gate.exchange import Json
+from service.ledger.models import DecisionRow
+from service.ledger.store import Store
+from service.review.queue import Case, case
+
+LICENSE: Final = "private"  # traffic of the service's own users: not to be published
+RESPONSE_ONLY: Final = frozenset({"response_harm"})
+
+
+async def rows(store: Store) -> AsyncIterator[Json]:
+    """One object a judged text, oldest decision first; exchanges without text or with undecided texts give none."""
+    async with store.read() as session:
+        query = sa.select(DecisionRow.exchange_id).group_by(DecisionRow.exchange_id)
+        ids = (await session.scalars(query.order_by(sa.func.min(DecisionRow.at)))).all()
+    for exchange_id in ids:
+        for row in examples(await case(store, exchange_id)):
+            yield row
+
+
+def examples(found: Case) -> list[Json]:
+    """The prompt, and each generated answer, with the labels that the reviewers in force agree on by majority."""
+    prompt = next((p["text"] for p in reversed(found.passages) if p["kind"] == "prompt"), "")
+    made = [_example(found, "input", "prompt", {"prompt": prompt})] if prompt else []
+    answers = [(name, text) for name, text in found.generated.items() if name.endswith("/content") and text]
+    if len(answers) == 1:  # a decision on the output does not say which of several answers it means
+        made.append(_example(found, "output", "response", {"prompt": prompt, "response": answers[0][1]}))
+    return [row for row in made if row is not None]
+
+
+def _example(found: Case, side: Literal["input", "output"], kind: str, texts: Json) -> Json | None:
+    votes = [d for d in found.in_force if getattr(d, side) is not None]
+    label, agreement = _majority([getattr(d, side) for d in votes])
+    if label is None:
+        return None
+    exchange = found.exchange
+    return {
+        "id": f"{exchange.id}:{kind}",
+        "kind": kind,
+        **texts,
+        "labels": _labels(found, side, label, [d for d in votes if getattr(d, side) == label]),
+        "source": "human",
+        "reviewers": len(votes),
+        "agreement": agreement,
+        "weight": 1.0,
+        "policy_version": exchange.policy_version,
+        "license": LICENSE,
+        "group": exchange.id,
+    }
+
+
+def _majority(votes: Sequence[str]) -> tuple[str | None, float]:
+    """The label that more than half gave, and their share; None when there is none."""
+    if not votes:
+        return None, 0.0
+    label, count = Counter(votes).most_common(1)[0]
+    return (label, count / len(votes)) if count * 2 > len(votes) else (None, 0.0)
+
+
+def _labels(found: Case, side: str, label: str, agreeing: Sequence[DecisionRow]) -> dict[str, int]:
+    """Harmful: the categories named, else the side's general one. Fine: 0 for that one and all that guards claimed."""
+    general = "harm" if side == "input" else "response_harm"
+    if label == "ok":
+        claimed = {v.category for v in found.verdicts if v.stage == side}
+        return dict.fromkeys(sorted({general, *claimed}), 0)
+    named = {c for d in agreeing for c in d.categories if side == "output" or c not in RESPONSE_ONLY}
+    return dict.fromkeys(sorted(named or {general}), 1)
