@@ -5,7 +5,7 @@ import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Final, Literal
+from typing import Final, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -17,9 +17,17 @@ Action = Literal["allow", "flag", "redact", "replace", "refuse"]
 Mode = Literal["enforce", "shadow"]
 OnError = Literal["refuse", "flag", "allow"]
 Store = Literal["none", "metadata", "flagged", "sampled"]
+Place = tuple[int | str, ...]  # keys from the top of the file down
+Fault = tuple[int, str, str]  # line, field, what is wrong
 Coverage = Mapping[str, Mapping[Stage, frozenset[str]]]  # guard name -> stage -> categories it judges
 
 SEVERITY: Final[Mapping[str, int]] = {"allow": 0, "flag": 1, "redact": 2, "replace": 3, "refuse": 4}
+PLAIN: Final = {  # pydantic's word for a fault -> ours
+    "extra_forbidden": "there is no such field",
+    "missing": "is missing",
+    "model_type": "should be fields with values, `name: value`",
+    "dict_type": "should be fields with values, `name: value`",
+}
 DEFAULT_POLICY: Final = Path(__file__).with_name("policies") / "default.yaml"
 
 
@@ -32,11 +40,11 @@ class _Strict(BaseModel):
 
 
 class Rule(_Strict):
-    """One category at one stage. A score at or above `threshold` (a probability) triggers `action`."""
+    """One category at one stage. A score at or above `threshold` triggers `action`."""
 
-    threshold: Annotated[float, Field(gt=0, le=1)] = 0.5
-    action: Action = "refuse"
-    mode: Mode = "enforce"
+    threshold: float = Field(0.5, gt=0, le=1, description="probability of the category from which on the rule applies")
+    action: Action = Field("refuse", description="what happens to the text then")
+    mode: Mode = Field("enforce", description="`shadow` records what `enforce` would have done, and does nothing")
     on_error: OnError | None = Field(None, description="when the guard fails; the policy's `on_error` if not given")
 
 
@@ -49,22 +57,28 @@ class Uncovered(_Strict):
 class Policy(_Strict):
     """Thresholds, actions and release settings in force for a caller. Same content, same `digest`."""
 
-    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
-    version: Annotated[int, Field(ge=1)]
-    description: str = ""
-    guards: Annotated[tuple[str, ...], Field(min_length=1)]
-    lookahead_chars: Annotated[int, Field(ge=0, le=4096)] = 24
-    first_segment_chars: Annotated[int, Field(ge=1, le=4096)] = 8
-    most_segment_chars: Annotated[int, Field(ge=1, le=16384)] = 160
-    deadline_s: Annotated[float, Field(gt=0, le=60)] = 5.0
-    on_error: OnError = "refuse"
-    streaming: Literal["hold", "full"] = "hold"
-    store: Store = "flagged"
-    sample_share: Annotated[float, Field(ge=0, le=1)] = 0.0
-    replacement: str = "I can't help with that."
-    uncovered: Uncovered = Uncovered()
-    input: dict[str, Rule] = {}
-    output: dict[str, Rule] = {}
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="what verdicts and refusals call this policy")
+    version: int = Field(ge=1, description="raised with every change, so that verdicts can be told apart")
+    description: str = Field("", description="what it is for, in a sentence")
+    guards: tuple[str, ...] = Field(min_length=1, description="the guards that judge, by name")
+    lookahead_chars: int = Field(
+        24, ge=0, le=4096, description="text leaves only when text judged safe reaches this far beyond it"
+    )
+    first_segment_chars: int = Field(
+        8, ge=1, le=4096, description="text in the first segment of a stream; small, so that the first words come soon"
+    )
+    most_segment_chars: int = Field(160, ge=1, le=16384, description="segments double until they have this much text")
+    deadline_s: float = Field(5.0, gt=0, le=60, description="a guard that takes longer has failed")
+    on_error: OnError = Field("refuse", description="what a guard that fails, times out or answers nonsense leads to")
+    streaming: Literal["hold", "full"] = Field(
+        "hold", description="`hold` releases judged segments; `full` releases nothing before the whole answer is judged"
+    )
+    store: Store = Field("flagged", description="which exchanges the ledger keeps the texts of")
+    sample_share: float = Field(0.0, ge=0, le=1, description="share of clean exchanges kept too, with `store: sampled`")
+    replacement: str = Field("I can't help with that.", description="what `replace` sends in place of the text")
+    uncovered: Uncovered = Field(Uncovered(), description="what happens to what no guard can judge")
+    input: dict[str, Rule] = Field({}, description="category: rule, for what callers send")
+    output: dict[str, Rule] = Field({}, description="category: rule, for what the model writes")
     exempt: dict[Kind, tuple[str, ...]] = Field(
         {}, description="categories not applied to a kind of text, such as injection to the system prompt"
     )
@@ -76,6 +90,14 @@ class Policy(_Strict):
             raise ValueError(f"unknown categories {unknown}; known: {sorted(CATEGORIES)}")
         if not (self.input or self.output):
             raise ValueError("neither input nor output has a rule: such a policy guards nothing")
+        return self
+
+    @model_validator(mode="after")
+    def _no_idle_settings(self) -> "Policy":
+        if (self.store == "sampled") != (self.sample_share > 0):
+            raise ValueError("`store: sampled` and a `sample_share` above 0 need each other")
+        if self.first_segment_chars > self.most_segment_chars:
+            raise ValueError("first_segment_chars is more than most_segment_chars: segments grow, they never shrink")
         return self
 
     @cached_property
@@ -91,15 +113,42 @@ def parse(text: str, origin: str = "policy") -> Policy:
     """A policy from YAML text.
 
     Raises:
-        PolicyError: not YAML, or a field is wrong, unknown or missing.
+        PolicyError: not YAML, a key is there twice, or a field is wrong, unknown or missing.
     """
     try:
-        return Policy.model_validate(yaml.safe_load(text))
-    except yaml.YAMLError as error:
+        places, faults = _places(yaml.compose(text, Loader=yaml.SafeLoader))
+        content = yaml.safe_load(text)
+    except (yaml.YAMLError, RecursionError) as error:
         raise PolicyError(f"{origin}: not valid YAML: {error}") from error
+    try:
+        policy = Policy.model_validate(content)
     except ValidationError as error:
-        faults = [f"  {'.'.join(map(str, e['loc'])) or '(whole file)'}: {e['msg']}" for e in error.errors()]
-        raise PolicyError(f"{origin}:\n" + "\n".join(faults)) from error
+        for e in error.errors():
+            where = next(e["loc"][:n] for n in range(len(e["loc"]), -1, -1) if e["loc"][:n] in places or not n)
+            faults.append(
+                (places.get(where, 1), ".".join(map(str, e["loc"])) or "policy", PLAIN.get(e["type"], e["msg"]))
+            )
+    if faults:
+        listed = "".join(f"\n  line {line}: {name}: {why}" for line, name, why in sorted(faults))
+        raise PolicyError(f"{origin}:{listed}")
+    return policy
+
+
+def _places(root: yaml.Node | None) -> tuple[dict[Place, int], list[Fault]]:
+    """The line of every key, from 1, and the keys that are there twice: YAML would silently keep the last."""
+    lines: dict[Place, int] = {}
+    twice: list[Fault] = []
+    nodes: list[tuple[Place, yaml.Node | None]] = [((), root)]
+    while nodes:
+        place, node = nodes.pop()
+        if isinstance(node, yaml.MappingNode):
+            for key, value in node.value:
+                inner, line = (*place, str(key.value)), key.start_mark.line + 1
+                if inner in lines:
+                    twice.append((line, ".".join(map(str, inner)), f"is there already, in line {lines[inner]}"))
+                lines.setdefault(inner, line)
+                nodes.append((inner, value))
+    return lines, twice
 
 
 def load(path: Path = DEFAULT_POLICY) -> Policy:
@@ -107,7 +156,7 @@ def load(path: Path = DEFAULT_POLICY) -> Policy:
     try:
         return parse(path.read_text(encoding="utf-8"), str(path))
     except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError(f"{path}: cannot be read: {error}") from error
+        raise PolicyError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
 
 
 def uncovered_cells(policy: Policy, coverage: Coverage) -> list[str]:

@@ -1,0 +1,120 @@
+"""`sluicegate policy`: look at a policy and check it before it is in force."""
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Final
+
+import typer
+
+if TYPE_CHECKING:
+    from guards.policy import Coverage, Policy
+
+app = typer.Typer(
+    help="Policies: which score of which guard does what. docs/policy.md has every field.",
+    no_args_is_help=True,
+    add_completion=False,
+)
+REFUSED: Final = 1
+File = Annotated[Path | None, typer.Argument(help="a policy file; by default the one in force (SLUICEGATE_POLICY)")]
+
+
+@app.command()
+def check(file: File = None) -> None:
+    """Check a policy against the guards that ship, print it, and exit 1 with every fault if it cannot be used.
+
+    Example: sluicegate policy check my-policy.yaml
+    """
+    from guards.policy import uncovered_cells
+
+    policy = _loaded(file)
+    if faults := uncovered_cells(policy, _coverage()):
+        typer.echo("This policy cannot be used:" + "".join(f"\n  {fault}" for fault in faults), err=True)
+        raise typer.Exit(REFUSED)
+    _print(policy)
+    for note in _notes(policy):
+        typer.echo(f"note: {note}")
+
+
+@app.command()
+def show(file: File = None) -> None:
+    """Print a policy as it is understood: every field, defaults filled in, as JSON.
+
+    Example: sluicegate policy show guards/policies/strict.yaml
+    """
+    policy = _loaded(file)
+    typer.echo(json.dumps({"digest": policy.digest} | policy.model_dump(mode="json"), indent=2, ensure_ascii=False))
+
+
+@app.command()
+def schema() -> None:
+    """Print the JSON schema of policy files, for an editor that completes and checks while you type.
+
+    Example: sluicegate policy schema > policy.schema.json
+    """
+    from guards.policy import Policy
+
+    typer.echo(json.dumps(Policy.model_json_schema(), indent=2))
+
+
+def _loaded(file: Path | None) -> "Policy":
+    from guards.policy import PolicyError, load
+    from service.settings import Settings
+
+    try:
+        return load(file or Settings().policy)
+    except PolicyError as error:
+        typer.echo(f"This policy cannot be used. {error}\nEvery field is in docs/policy.md.", err=True)
+        raise typer.Exit(REFUSED) from None
+
+
+def _coverage() -> "Coverage":
+    """What each guard that ships judges; weights are not loaded for it."""
+    from guards.guard import GuardError
+    from guards.patterns import PatternGuard
+    from guards.registry import shipped
+
+    try:
+        manifests = shipped()
+    except GuardError as error:
+        typer.echo(f"A guard that ships is broken: {error}", err=True)
+        raise typer.Exit(REFUSED) from None
+    patterns = PatternGuard()
+    coverage: dict[str, dict[str, frozenset[str]]] = {
+        m.name: {s: frozenset(c for c, h in m.heads.items() if s in h.stages) for s in ("input", "output")}
+        for m in manifests
+    }
+    coverage[patterns.name] = {"input": patterns.covers("input"), "output": patterns.covers("output")}
+    return coverage  # type: ignore[return-value]  # the keys are the two stages
+
+
+def _print(policy: "Policy") -> None:
+    typer.echo(f"{policy.name} version {policy.version}, digest {policy.digest}")
+    if policy.description:
+        typer.echo(policy.description)
+    typer.echo(f"guards: {', '.join(policy.guards)}; streaming: {policy.streaming}; store: {policy.store}\n")
+    rows = [("stage", "category", "threshold", "action", "mode", "on_error")]
+    for stage, rules in (("input", policy.input), ("output", policy.output)):
+        rows += [
+            (stage, name, f"{rule.threshold:g}", rule.action, rule.mode, rule.on_error or policy.on_error)
+            for name, rule in rules.items()
+        ]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    for row in rows:
+        typer.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+
+
+def _notes(policy: "Policy") -> list[str]:
+    """What is allowed and may surprise."""
+    from guards.patterns import FOUND
+
+    notes = [
+        f"{stage}.{name}: no guard marks the characters of {name}, so `redact` refuses"
+        for stage, rules in (("input", policy.input), ("output", policy.output))
+        for name, rule in rules.items()
+        if rule.action == "redact" and name not in FOUND
+    ]
+    if not policy.input:
+        notes.append("no rule for input: what callers send is not judged")
+    if not policy.output:
+        notes.append("no rule for output: what the model writes is not judged")
+    return notes
