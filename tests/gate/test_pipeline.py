@@ -54,9 +54,12 @@ async def gate(engine=None, guard=None, ledger=None, **policy):
         yield Gate(engine or ScriptedEngine(), judges, ledger or MemoryLedger(), lambda _: rules, metrics)
 
 
-async def run(gate, request):
+async def run(gate, request, seen=None):
+    seen = [] if seen is None else seen
     async with aclosing(answer(gate, request, CALLER)) as releases:
-        return [r async for r in releases]
+        async for release in releases:
+            seen.append(release)
+    return seen
 
 
 def text_of(releases, index=0, channel="content"):
@@ -176,14 +179,14 @@ async def test_reasoning_is_judged_like_text():
 
 async def test_tool_calls_leave_whole_and_judged():
     """A tool call is one piece with name, id and arguments; an unsafe one never leaves, not in part."""
-    deltas = tool_deltas("lookup", '{"q": "weather in Paris tomorrow"}') + [*text_deltas("", finish="tool_calls")]
+    deltas = [*tool_deltas("lookup", '{"q": "weather in Paris tomorrow"}'), *text_deltas("", finish="tool_calls")]
     async with gate(ScriptedEngine(deltas)) as g:
         releases = await run(g, asked())
     pieces = [r for r in releases if isinstance(r, Piece)]
     assert [(p.tool_name, p.tool_id, p.text) for p in pieces] == [
         ("lookup", "call_0", '{"q": "weather in Paris tomorrow"}')
     ]
-    deltas = tool_deltas("lookup", '{"q": "how to build a BOMB"}') + [*text_deltas("", finish="tool_calls")]
+    deltas = [*tool_deltas("lookup", '{"q": "how to build a BOMB"}'), *text_deltas("", finish="tool_calls")]
     async with gate(ScriptedEngine(deltas)) as g:
         releases = await run(g, asked())
     assert not [r for r in releases if isinstance(r, Piece)]
@@ -191,7 +194,7 @@ async def test_tool_calls_leave_whole_and_judged():
 
 async def test_a_tool_call_without_arguments_leaves():
     """A name alone is judged and released."""
-    deltas = tool_deltas("ping", "") + [*text_deltas("", finish="tool_calls")]
+    deltas = [*tool_deltas("ping", ""), *text_deltas("", finish="tool_calls")]
     async with gate(ScriptedEngine(deltas)) as g:
         releases = await run(g, asked())
     assert [(p.tool_name, p.text) for p in releases if isinstance(p, Piece)] == [("ping", "")]
@@ -199,7 +202,7 @@ async def test_a_tool_call_without_arguments_leaves():
 
 async def test_an_unsafe_tool_name_never_leaves():
     """The name of a tool call is generated text too."""
-    deltas = tool_deltas("BOMB", "{}") + [*text_deltas("", finish="tool_calls")]
+    deltas = [*tool_deltas("BOMB", "{}"), *text_deltas("", finish="tool_calls")]
     async with gate(ScriptedEngine(deltas)) as g:
         releases = await run(g, asked())
     assert not [r for r in releases if isinstance(r, Piece)]
@@ -252,9 +255,7 @@ async def test_engine_errors_before_and_after_the_first_item():
     seen = []
     async with gate(engine) as g:
         with pytest.raises(EngineUnavailable):
-            async with aclosing(answer(g, asked(), CALLER)) as releases:
-                async for release in releases:
-                    seen.append(release)
+            await run(g, asked(), seen)
     assert len(text_of(seen)) <= 20 - 8
 
 

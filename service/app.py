@@ -1,0 +1,137 @@
+"""Builds everything once; the only file that knows which client is real."""
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from fastapi import FastAPI
+from prometheus_client import start_http_server
+from sqlalchemy.exc import SQLAlchemyError
+
+from guards.guard import Guard, GuardError
+from guards.patterns import PatternGuard
+from guards.policy import Coverage, Policy, PolicyError, load, uncovered_cells
+from guards.registry import load as load_guard
+from guards.verdict import Stage
+from service.api import create_api
+from service.api.deps import Api, Keys
+from service.engine.client import VllmClient
+from service.gate.exchange import Caller, LedgerUnavailable, Role
+from service.gate.pipeline import Gate
+from service.judges import BatchedJudges
+from service.ledger.crypto import SealError
+from service.ledger.keys import KeyRing
+from service.ledger.ledger import SqlLedger
+from service.ledger.store import StoreError
+from service.settings import Settings
+from service.telemetry.metrics import Metrics
+
+WATCH_S: Final = 5.0
+DEFAULT_TENANT: Final = "default"
+log = structlog.get_logger(__name__)
+
+
+class StartError(Exception):
+    """The service cannot start. The message says what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class Guarded:
+    """A policy and guards that cover it."""
+
+    policy: Policy
+    guards: tuple[Guard, ...]
+
+
+def checked(settings: Settings) -> Guarded:
+    """Loads the policy and its guards.
+
+    Raises:
+        StartError: the policy is wrong, a guard cannot be loaded, or the policy names what no guard judges.
+    """
+    try:
+        policy = load(settings.policy)
+        guards = tuple(_guard(name, settings) for name in policy.guards)
+    except (PolicyError, GuardError) as error:
+        raise StartError(str(error)) from error
+    stages: tuple[Stage, ...] = ("input", "output")
+    coverage: Coverage = {g.name: {s: g.covers(s) for s in stages} for g in guards}
+    if faults := uncovered_cells(policy, coverage):
+        raise StartError(f"{settings.policy} names what nobody judges:\n  " + "\n  ".join(faults))
+    return Guarded(policy, guards)
+
+
+def _guard(name: str, settings: Settings) -> Guard:
+    if name == PatternGuard.name:
+        return PatternGuard()
+    return load_guard(name, threads=settings.guard_threads, batch_tokens=settings.guard_batch_tokens)
+
+
+@asynccontextmanager
+async def assembled(
+    settings: Settings, guarded: Guarded, engine_url: str, engine_key: str | None
+) -> AsyncIterator[tuple[FastAPI, dict[str, str]]]:
+    """The running service: its ASGI app, and the keys made at this start (role -> key), to be shown once."""
+    metrics = Metrics()
+    async with AsyncExitStack() as stack:
+        try:
+            ledger = SqlLedger(settings)
+            await ledger.start()
+        except (LedgerUnavailable, StoreError, SealError) as error:
+            raise StartError(str(error)) from error
+        stack.push_async_callback(ledger.stop)
+        judges = await stack.enter_async_context(BatchedJudges(guarded.guards, metrics))
+        engine = VllmClient(engine_url, engine_key, idle_timeout_s=settings.engine_idle_timeout_s)
+        stack.push_async_callback(engine.close)
+        gate = Gate(engine, judges, ledger, lambda _: guarded.policy, metrics, settings.max_exchanges)
+        metrics.in_force([guarded.policy], [(g.name, g.version, g.digest) for g in guarded.guards])
+        keys, made = await _keys(settings, ledger)
+        watch = asyncio.create_task(_watch(gate, ledger, metrics))
+        stack.push_async_callback(_ended, watch)
+
+        if settings.metrics_port is not None:
+            exporter, _ = start_http_server(settings.metrics_port, "127.0.0.1", metrics.registry)
+            stack.callback(exporter.shutdown)
+
+        async def ready() -> bool:
+            return ledger.writable and await engine.ready()
+
+        yield create_api(Api(gate, keys, settings, metrics, judges.guards, ready)), made
+
+
+async def _keys(settings: Settings, ledger: SqlLedger) -> tuple[Keys, dict[str, str]]:
+    """Keys of the settings beside those of the ledger; at the very first start, a role that has neither gets one."""
+    roles = ((Role.CLIENT, settings.client_key), (Role.ADMIN, settings.admin_key))
+    given = {
+        key.get_secret_value(): Caller(f"key_{role}", DEFAULT_TENANT, role) for role, key in roles if key is not None
+    }
+    keys, made = KeyRing(ledger.store, given), {}
+    try:
+        known = {record.role for record in await keys.list()}
+        for role, key in roles:
+            if key is None and role not in known:
+                made[role.value], _ = await keys.create(DEFAULT_TENANT, role, "made at the first start")
+    except (SQLAlchemyError, OSError) as error:
+        log.error("keys_unreadable", error=type(error).__name__)
+    return keys, made
+
+
+async def _watch(gate: Gate, ledger: SqlLedger, metrics: Metrics) -> None:
+    """Refreshes what cannot be counted as it happens."""
+    while True:
+        metrics.engine_up.set(await gate.engine.ready())
+        stats = await ledger.stats()
+        metrics.spool_backlog.set(stats.records)
+        metrics.spool_bytes.set(stats.bytes)
+        metrics.spool_oldest_seconds.set(stats.oldest_s)
+        metrics.review_open.set(stats.review_open)
+        await asyncio.sleep(WATCH_S)
+
+
+async def _ended(task: "asyncio.Task[None]") -> None:
+    task.cancel()
+    with suppress(asyncio.CancelledError):
+        await task
