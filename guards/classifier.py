@@ -47,6 +47,9 @@ class Manifest(BaseModel):
     architecture: dict[str, Any] = {}
     training: dict[str, Any] = {}
 
+    def covers(self, stage: Stage) -> frozenset[str]:
+        return frozenset(category for category, head in self.heads.items() if stage in head.stages)
+
 
 class Classifier:
     """A guard from a folder of `guard.json`, `model.onnx`, `tokenizer.json`; nothing in it is ever executed.
@@ -65,7 +68,6 @@ class Classifier:
         files = {name: _checked(folder / name, digest) for name, digest in manifest.files.items()}
         self.name, self.version = manifest.name, manifest.version
         self.digest = hashlib.sha256(body).hexdigest()
-        self.categories = frozenset(manifest.heads)
         self.manifest, self.batch_tokens = manifest, batch_tokens
         self.backend = ("openvino" if _cpu_has_bf16() else "onnxruntime") if backend == "auto" else backend
         self._windows = Windows(
@@ -76,7 +78,7 @@ class Classifier:
         self._intercepts = np.array([h.intercept for h in manifest.heads.values()])
 
     def covers(self, stage: Stage) -> frozenset[str]:
-        return frozenset(c for c, head in self.manifest.heads.items() if stage in head.stages)
+        return self.manifest.covers(stage)
 
     def judge(self, passages: Sequence[Passage]) -> list[Scores]:
         """Highest probability over the windows of each passage, for the categories that apply to its stage."""

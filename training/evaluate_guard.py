@@ -1,0 +1,144 @@
+"""How good a guard is: by source on held-out rows, or on a source it never saw, beside a lexical baseline.
+
+sluicegate-train evaluate-guard --guard guards/models/default
+sluicegate-train evaluate-guard --leave-source-out WildGuardTrainR --recipe training/recipes/guard_loso.yaml
+"""
+
+import argparse
+import json
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import numpy as np
+from numpy.typing import NDArray
+
+from guards.calibration import Floats
+from guards.classifier import Classifier
+from training import recipe, train_guard
+from training.baseline import Baseline
+from training.calibrate import fit_head
+from training.metrics import compare, measure
+from training.recipe import Recipe
+from training.rows import DataError, Row, data_folder, read
+from training.split import family
+from training.views import with_views
+
+RESULTS: Final = Path("bench/results/guard_loso.json")
+LEFT_OUT: Final[Mapping[str, str]] = {
+    "WildGuardTrainR": "harm",
+    "AegisTrainR": "harm",
+    "deepset_train": "injection",
+    "toxigen_human": "hate",
+    "pyrit_harm": "response_harm",
+}
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Prints a table, writes JSON."""
+    options = _options().parse_args(argv)
+    made_by = recipe.load(options.recipe)
+    if not options.leave_source_out:
+        figures = by_source(options.guard, made_by)
+        print(json.dumps(figures, indent=1))
+        if options.json:
+            write(options.json, figures)
+        return
+    train_guard.prepare_torch()
+    for source in LEFT_OUT if options.leave_source_out == ["all"] else options.leave_source_out:
+        figures = leave_out(source, made_by, options.work / source)
+        keep(options.json or RESULTS, source, made_by, figures)
+        print(f"{source}: {json.dumps(figures)}", flush=True)
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sluicegate-train evaluate-guard", description=__doc__)
+    parser.add_argument("--guard", type=Path, default=Path("guards/models/default"))
+    parser.add_argument("--recipe", type=Path, default=Path(__file__).with_name("recipes") / "guard.yaml")
+    parser.add_argument("--leave-source-out", nargs="+", default=[], help="sources, or `all`")
+    parser.add_argument("--work", type=Path, default=Path("var/loso"), help="folder for the guards trained here")
+    parser.add_argument("--json", type=Path, help="file for the figures")
+    return parser
+
+
+def by_source(folder: Path, made_by: Recipe) -> dict[str, Any]:
+    """Figures of each head on each source of the recipe's validation part that has rows of both labels."""
+    rows = train_guard.gather(made_by)["validation"]
+    scores = Classifier(folder, threads=2, batch_tokens=8192).judge([r.passage for r in rows])
+    found: dict[str, Any] = {}
+    for category, stages in made_by.heads.items():
+        judged = [(r, s.by_category[category]) for r, s in zip(rows, scores, strict=True) if category in s.by_category]
+        known = [(r, p) for r, p in judged if category in r.labels and r.passage.stage in stages]
+        for source in ["all", *sorted({r.source for r, _ in known})]:
+            part = [(r.labels[category], p) for r, p in known if source in ("all", r.source)]
+            labels, values = np.array([y for y, _ in part]), np.array([p for _, p in part])
+            if min(labels.sum(), (1 - labels).sum()) >= 10:
+                found.setdefault(category, {})[source] = measure(values, labels)
+    return found
+
+
+def leave_out(source: str, made_by: Recipe, work: Path) -> dict[str, Any]:
+    """Trains guard and baselines without `source`, tests them on it. Texts that other sources share are not tested.
+
+    Of two baselines (the judged text alone, prompt and text) the one that does better on the test counts.
+    """
+    if source not in LEFT_OUT:
+        raise DataError(f"{source} is not among the sources to leave out: {sorted(LEFT_OUT)}")
+    category = LEFT_OUT[source]
+    parts = train_guard.gather(made_by, without=source)
+    known = {family(r) for rows in parts.values() for r in rows}
+    everything = read(sorted((data_folder() / "train").glob("*.jsonl*")), made_by.licenses)
+    tested = [r for r in everything if r.source == source and category in r.labels and family(r) not in known]
+    labels = np.array([r.labels[category] for r in tested])
+    ours = _guard_scores(tested, category, made_by, parts, work)
+    baselines = [_baseline_scores(tested, category, made_by, parts, read_prompt) for read_prompt in (False, True)]
+    theirs = max(baselines, key=lambda scores: float(measure(scores, labels, draws=2)["auprc"]["value"]))
+    return {
+        "category": category,
+        "guard": measure(ours, labels),
+        "baseline": measure(theirs, labels),
+        "difference": compare(ours, theirs, labels),
+        "train_rows": len(parts["train"]),
+    }
+
+
+def _guard_scores(
+    tested: Sequence[Row], category: str, made_by: Recipe, parts: dict[str, list[Row]], work: Path
+) -> Floats:
+    work.mkdir(parents=True, exist_ok=True)
+    train_guard.build(made_by, parts, work)
+    scores = Classifier(work, threads=2, batch_tokens=8192).judge([r.passage for r in tested])
+    return np.array([s.by_category[category] for s in scores])
+
+
+def _baseline_scores(
+    tested: Sequence[Row], category: str, made_by: Recipe, parts: dict[str, list[Row]], with_prompt: bool
+) -> Floats:
+    """Calibrated like the guard: on the same validation rows, with .5 at the same operating point."""
+    rows, labels = _labelled(with_views(parts["train"], made_by.seed), category, made_by)
+    baseline = Baseline(with_prompt).fit(rows, labels)
+    held, held_labels = _labelled(with_views(parts["validation"], made_by.seed + 1), category, made_by)
+    platt, _ = fit_head(baseline.logits(held), held_labels, made_by.operating_fpr)
+    return platt(baseline.logits(tested))
+
+
+def _labelled(rows: Sequence[Row], category: str, made_by: Recipe) -> tuple[list[Row], NDArray[np.int64]]:
+    known = [r for r in rows if category in r.labels and r.passage.stage in made_by.heads[category]]
+    return known, np.array([r.labels[category] for r in known])
+
+
+def keep(path: Path, source: str, made_by: Recipe, figures: dict[str, Any]) -> None:
+    """Puts the figures of one source into the results file beside the others."""
+    results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+    command = f"sluicegate-train evaluate-guard --leave-source-out {source} --recipe training/recipes/guard_loso.yaml"
+    results[source] = figures | {"command": command, "recipe": made_by.digest}
+    write(path, results)
+
+
+def write(path: Path, figures: dict[str, Any]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(json.dumps(figures, indent=1) + "\n", encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,83 @@
+"""What a guard is trained from and how: one YAML file, checked before anything starts."""
+
+import hashlib
+import json
+from functools import cached_property
+from pathlib import Path
+from typing import Annotated, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+
+from guards.taxonomy import CATEGORIES
+from training.rows import LICENSES, DataError
+
+Share = Annotated[float, Field(gt=0, lt=1)]
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Start(_Strict):
+    """Where the encoder's weights come from: a pinned package that carries them, or a guard to go on from."""
+
+    package: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]+==[A-Za-z0-9._-]+$")
+    guard: Path | None = None
+    layers: Annotated[int, Field(ge=1, le=24)] | None = None  # the first ones only: for tests
+
+    @model_validator(mode="after")
+    def _one_of(self) -> "Start":
+        if (self.package is None) == (self.guard is None):
+            raise ValueError("give either `package` or `guard`")
+        return self
+
+
+class Recipe(_Strict):
+    """Same recipe and data, same guard."""
+
+    name: str
+    version: str
+    seed: int
+    licenses: frozenset[str]
+    heads: dict[str, tuple[Literal["input", "output"], ...]]
+    start: Start
+    sources: dict[str, Annotated[int, Field(ge=0)]]
+    machine_rows: Annotated[int, Field(ge=0)] = 0
+    shares: dict[Literal["train", "validation"], Share]
+    max_tokens: Annotated[int, Field(ge=32, le=512)]
+    overlap_tokens: Annotated[int, Field(ge=0)]
+    prompt_tokens: Annotated[int, Field(ge=0)]
+    epochs: Annotated[float, Field(gt=0)]
+    batch_tokens: Annotated[int, Field(ge=512)]
+    lr: Annotated[float, Field(gt=0, le=1e-4, description="from 2e-4 on, MiniLM collapses without a sound")]
+    head_lr: Annotated[float, Field(gt=0, le=1e-2)]
+    warmup: Share
+    weight_decay: Annotated[float, Field(ge=0)]
+    frozen: tuple[str, ...] = ()
+    checkpoint_s: Annotated[float, Field(gt=0)]
+    operating_fpr: Share
+
+    @model_validator(mode="after")
+    def _known(self) -> "Recipe":
+        if unknown := self.heads.keys() - CATEGORIES.keys():
+            raise ValueError(f"heads: unknown categories {sorted(unknown)}; known: {sorted(CATEGORIES)}")
+        if barred := self.licenses - LICENSES:
+            raise ValueError(f"licenses: {sorted(barred)} may not enter shipped weights; allowed: {sorted(LICENSES)}")
+        return self
+
+    @cached_property
+    def digest(self) -> str:
+        body = self.model_dump(mode="json") | {"licenses": sorted(self.licenses)}
+        return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
+
+
+def load(path: Path) -> Recipe:
+    """A recipe from a file. Raises DataError that lists every fault."""
+    try:
+        return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        faults = [f"  {'.'.join(map(str, e['loc'])) or '(whole file)'}: {e['msg']}" for e in error.errors()]
+        raise DataError(f"{path}:\n" + "\n".join(faults)) from error
+    except (OSError, yaml.YAMLError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error

