@@ -13,7 +13,7 @@ _UNSEEN: Final = frozenset({"Cc", "Cf", "Cn", "Co", "Cs", "Zl", "Zp"})
 
 
 def harmless(text: str) -> str:
-    """Text with every control, format, private and unassigned character written out, as in `\\x1b`; lines and tabs stay."""
+    """Text with every control, format, private or unassigned character written out (`\\x1b`); lines and tabs stay."""
     return "".join(_escaped(c) if unicodedata.category(c) in _UNSEEN and c not in "\n\t" else c for c in text)
 
 
