@@ -111,9 +111,7 @@ class EngineProcess:
         flags = ["--host", "127.0.0.1", "--port", str(self._port)]
         flags += ["--model", self.model.source, "--served-model-name", self.model.name]
         flags += ["--enable-auto-tool-choice", "--tool-call-parser", "hermes", "--max-logprobs", "20"]
-        flags += ["--disable-uvicorn-access-log"]
-        if self.model.max_tokens:
-            flags += ["--max-model-len", str(self.model.max_tokens)]
+        flags += ["--disable-uvicorn-access-log", *self.model.flags]
         if not has_nvidia_gpu():
             flags += ["--enforce-eager"]  # docs/decisions/002-engine-process.md
         return flags + shlex.split(self._arguments)

