@@ -94,11 +94,11 @@ class Shipper:
 
     async def step(self) -> bool:
         """Reads and stores one batch. True when something moved. Raises what the database raises."""
+        if self._adopting and not any(s.adopted and self._unread(s) for s in self._spool.segments):
+            self._close_orphans()
         segment = next((s for s in self._spool.segments if self._unread(s)), None)
         if not self._ready and segment is not None:
             self._take(segment, await asyncio.to_thread(self._read, segment))
-        if self._adopting and not any(s.adopted and self._unread(s) for s in self._spool.segments):
-            self._close_orphans()
         shipped = bool(self._ready)
         if shipped:
             await self._keep()
@@ -165,7 +165,7 @@ class Shipper:
             self._open[exchange_id] = trail, first
 
     def _close_orphans(self) -> None:
-        """All that is open now was begun by processes that are dead: their files are read first."""
+        """All that is open now was begun by processes that are dead: their files are read before any of our own."""
         for trail, _ in self._open.values():
             trail.interrupt()
             self._ready.append(trail)

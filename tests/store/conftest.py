@@ -1,4 +1,3 @@
-import asyncio
 import contextlib
 import os
 import shutil
@@ -46,27 +45,19 @@ def postgres(tmp_path_factory):
     with (tmp_path_factory.mktemp("pg") / "log").open("w") as log:
         process = subprocess.Popen(serve, user=user, stdout=log, stderr=log, cwd=home)
     try:
-        url = f"postgresql://sluicegate@127.0.0.1:{port}"
-        asyncio.run(_until_up(url))
-        yield url
+        _wait(binaries, port)
+        yield f"postgresql://sluicegate@127.0.0.1:{port}"
     finally:
         process.terminate()
         process.wait(30)
         shutil.rmtree(home, ignore_errors=True)
 
 
-async def _until_up(url):
-    import asyncpg
-
+def _wait(binaries, port):
     deadline = time.monotonic() + 60
-    while True:
-        try:
-            connection = await asyncpg.connect(f"{url}/postgres")
-            break
-        except (OSError, asyncpg.PostgresError):
-            assert time.monotonic() < deadline, "PostgreSQL did not start"
-            await asyncio.sleep(0.1)
-    await connection.close()
+    while subprocess.run([binaries / "pg_isready", "-q", "-h", "127.0.0.1", "-p", str(port)], check=False).returncode:
+        assert time.monotonic() < deadline, "PostgreSQL did not start"
+        time.sleep(0.1)
 
 
 @pytest.fixture(params=["sqlite", "postgres"])
