@@ -7,6 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import Final
 
@@ -41,6 +42,7 @@ def engine_python(env: Path) -> Path:
     return env / "bin" / "python"
 
 
+@cache
 def has_nvidia_gpu() -> bool:
     try:
         listing = subprocess.run(["nvidia-smi", "-L"], capture_output=True, timeout=30, check=False)

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import secrets
 import shlex
 import signal
@@ -16,7 +17,7 @@ import aiohttp
 import structlog
 
 from service.engine import EngineError
-from service.engine.install import engine_python, has_nvidia_gpu
+from service.engine.install import engine_python, has_nvidia_gpu, tail
 from service.engine.leash import leashed
 from service.engine.model import Model
 
@@ -172,9 +173,10 @@ class EngineProcess:
     def _obituary(self, what: str) -> str:
         with self.log_path.open("rb") as file:
             file.seek(self._log_start)
-            text = file.read().decode(errors="replace")
-        lines = [line for line in text.splitlines() if line.strip()][-12:]
-        return "\n".join([f"{what}. The end of {self.log_path}:", *("    " + line for line in lines), _advice(text)])
+            written = file.read().decode(errors="replace").splitlines()
+        telling = [line for line in written if line.strip() and not NOISE.search(line)]
+        shown = tail("\n".join(telling), lines=10)
+        return f"{what}. The end of {self.log_path}:\n{shown}\n{_advice(shown)}"
 
 
 def _environment(model: Model, key: str) -> dict[str, str]:
@@ -213,19 +215,24 @@ async def _healthy(session: aiohttp.ClientSession, url: str) -> bool:
         return False
 
 
-ADVICE: Final = (
-    (("out of memory", "Cannot allocate", "MemoryError", "No available memory", "KV cache"),
-     "Memory is short: stop other programs, set VLLM_CPU_KVCACHE_SPACE=1, or take a smaller SLUICEGATE_MODEL."),
-    (("Address already in use",), "The port is taken: set SLUICEGATE_ENGINE_PORT to a free one, or to 0."),
-    (("No space left",), "The disk is full: free some, or set SLUICEGATE_HOME to a folder on another disk."),
-    (("unrecognized arguments", "error: argument"), "vLLM does not take an argument of SLUICEGATE_ENGINE_ARGS."),
-    (("huggingface", "OSError", "safetensors", "config.json", "model type"),
-     "The model cannot be loaded: check SLUICEGATE_MODEL (a whole folder, or a hub id while the hub is reachable)."),
-)  # fmt: skip
+# lines of vLLM's log that do not say what is wrong: other levels, source in tracebacks, the usage text
+NOISE: Final = re.compile(r" (INFO|WARNING|DEBUG) \d|^(\([^)]*\) )?\s{4}|^\s+File |\]\s{2,}\S|^\[?W\d{4}")
+ADVICE: Final = {
+    r"max.model.len": "Set a length that fits, such as SLUICEGATE_ENGINE_ARGS='--max-model-len 4096'.",
+    r"out of memory|allocate|MemoryError|memory.*(available|free)|KV cache": (
+        "Memory is short: stop other programs, set VLLM_CPU_KVCACHE_SPACE=1, or take a smaller SLUICEGATE_MODEL."
+    ),
+    r"Address already in use": "The port is taken: set SLUICEGATE_ENGINE_PORT to a free one, or to 0.",
+    r"No space left": "The disk is full: free some, or set SLUICEGATE_HOME to a folder on another disk.",
+    r"unrecognized arguments|error: argument": "vLLM does not take an argument of SLUICEGATE_ENGINE_ARGS.",
+    r"OSError|huggingface|safetensors|config\.json|model type|tokenizer|architectures": (
+        "The model cannot be loaded: check SLUICEGATE_MODEL (a whole folder, or a hub id while the hub is reachable)."
+    ),
+}
 
 
 def _advice(text: str) -> str:
-    for signs, advice in ADVICE:
-        if any(sign in text for sign in signs):
+    for sign, advice in ADVICE.items():
+        if re.search(sign, text):
             return advice
     return "Check memory, SLUICEGATE_MODEL and SLUICEGATE_ENGINE_ARGS; the whole log is in the file above."

@@ -39,7 +39,7 @@ class Model:
 
     source: str
     name: str
-    flags: tuple[str, ...] = ()
+    flags: tuple[str, ...] = ("--max-model-len", "auto")  # as long as memory allows
 
     @property
     def local(self) -> bool:
