@@ -34,6 +34,7 @@ def serve(
 
     Example: SLUICEGATE_CLIENT_KEY=sg-mine sluicegate serve --port 8080
     """
+    import uvloop
     from pydantic import ValidationError
 
     from service.app import StartError
@@ -42,7 +43,7 @@ def serve(
 
     try:
         settings = Settings() if port is None else Settings(port=port)
-        asyncio.run(_serve(settings))
+        uvloop.run(_serve(settings))
     except ValidationError as error:
         _fail("\n".join(f"SLUICEGATE_{str(e['loc'][0]).upper()}: {e['msg']}" for e in error.errors()))
     except (StartError, EngineError) as error:

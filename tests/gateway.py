@@ -1,0 +1,70 @@
+"""The real gateway as a process of its own, and an engine's end of the wire for it to speak to."""
+
+import asyncio
+import json
+import os
+import re
+import sys
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+from aiohttp import web
+
+KEY = "sg-client-of-a-test"
+SLUICEGATE = Path(sys.executable).with_name("sluicegate")
+
+
+@asynccontextmanager
+async def wire(text: str, cut: int = 5, pause_s: float = 0.003) -> AsyncIterator[str]:
+    """Answers every chat with `text`, `cut` characters each `pause_s`, in vLLM's format; yields its URL."""
+
+    async def chat(request: web.Request) -> web.StreamResponse:
+        await request.json()
+        response = web.StreamResponse(headers={"content-type": "text/event-stream"})
+        await response.prepare(request)
+        for i in range(0, len(text), cut):
+            await response.write(_chunk({"content": text[i : i + cut]}, None))
+            await asyncio.sleep(pause_s)
+        await response.write(_chunk({}, "stop") + b"data: [DONE]\n\n")
+        return response
+
+    async def models(_: web.Request) -> web.Response:
+        return web.json_response({"object": "list", "data": [{"id": "m", "object": "model"}]})
+
+    app = web.Application()
+    app.router.add_post("/v1/chat/completions", chat)
+    app.router.add_get("/v1/models", models)
+    runner = web.AppRunner(app)
+    await runner.setup()
+    await web.TCPSite(runner, "127.0.0.1", 0).start()
+    try:
+        yield f"http://127.0.0.1:{runner.addresses[0][1]}"
+    finally:
+        await runner.cleanup()
+
+
+def _chunk(delta: dict, finish: str | None) -> bytes:
+    choice = {"index": 0, "delta": delta, "finish_reason": finish}
+    body = {"id": "c", "object": "chat.completion.chunk", "choices": [choice]}
+    return b"data: " + json.dumps(body).encode() + b"\n\n"
+
+
+def environment(home: Path, **settings: str) -> dict[str, str]:
+    """That of a gateway of its own, with known keys."""
+    own = {"home": str(home), "client_key": KEY, "admin_key": KEY + "-admin", "log_level": "error"}
+    own |= {"requests_per_minute": "1000000"}
+    return os.environ | {f"SLUICEGATE_{name.upper()}": value for name, value in (own | settings).items()}
+
+
+async def started(home: Path, **settings: str) -> tuple[asyncio.subprocess.Process, str]:
+    """`sluicegate serve` on a free port, ready; its process and URL."""
+    process = await asyncio.create_subprocess_exec(
+        SLUICEGATE, "serve", "--port", "0", env=environment(home, **settings), stderr=asyncio.subprocess.PIPE
+    )
+    said = b""
+    while not (found := re.search(rb"is ready: (http://[\d.:]+)", said)):
+        line = await process.stderr.readline()
+        assert line, said.decode()
+        said += line
+    return process, found.group(1).decode()
