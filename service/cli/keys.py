@@ -46,12 +46,12 @@ def list_(as_json: AsJson = False) -> None:
     """
     from service.cli.opened import opened, told
     from service.ledger.keys import KeyRecord, KeyRing
-    from service.review.render import harmless, moment
+    from service.review.render import flat, moment
 
     def line(record: KeyRecord) -> str:
         state = f"revoked {moment(record.revoked_at)}" if record.revoked_at else f"since {moment(record.created_at)}"
         rate = f"{record.requests_per_minute}/min" if record.requests_per_minute else "default rate"
-        return harmless(f"{record.id}  {record.role:9}  {record.tenant:16}  {rate:12}  {state:27}  {record.name}")
+        return flat(f"{record.id}  {record.role:9}  {record.tenant:16}  {rate:12}  {state:27}  {record.name}")
 
     async def work() -> None:
         async with opened() as (store, _):

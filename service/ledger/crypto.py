@@ -75,7 +75,7 @@ class Vault:
 
     def keyed_hash(self, purpose: str, value: str) -> str:
         """HMAC-SHA256 in hex; the same value under another purpose gives another hash."""
-        return hmac.digest(self._hash_key, f"{purpose}\0{value}".encode(), "sha256").hex()
+        return hmac.digest(self._hash_key, f"{purpose}\0{value}".encode(errors="surrogatepass"), "sha256").hex()
 
 
 def vault(home: Path, master_key: str | None = None) -> Vault:

@@ -6,6 +6,7 @@ import secrets
 import time
 import uuid
 from collections import OrderedDict
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,7 +20,6 @@ from service.ledger.store import Store
 
 FRESH_S: Final = 5.0  # a revocation bites within this time
 GRACE_S: Final = 300.0  # how long a key found earlier is good while the database cannot be asked
-CACHED: Final = 4096
 _FORM: Final = re.compile(rf"sg-(?:{'|'.join(Role)})-[A-Za-z0-9_-]{{43}}")
 
 
@@ -39,8 +39,14 @@ class KeyRecord:
 class KeyRing:
     """`given` are keys from the settings: token -> caller; they need no database and cannot be revoked."""
 
-    def __init__(self, store: Store, given: dict[str, Caller] | None = None) -> None:
-        self._store, self._vault = store, store.vault
+    def __init__(
+        self,
+        store: Store,
+        given: Mapping[str, Caller] | None = None,
+        cached: int = 4096,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._store, self._vault, self._cached, self._clock = store, store.vault, cached, clock
         self._given = {_hash(self._vault, token): caller for token, caller in (given or {}).items()}
         self._cache: OrderedDict[str, tuple[float, Caller | None]] = OrderedDict()
 
@@ -81,17 +87,17 @@ class KeyRing:
         if not _FORM.fullmatch(token):
             return None
         found_at, caller_found = self._cache.get(digest, (float("-inf"), None))
-        if time.monotonic() - found_at < FRESH_S:
+        if self._clock() - found_at < FRESH_S:
             return caller_found
         try:
             caller_found = await self._find(digest)
         except (SQLAlchemyError, OSError) as error:
-            if caller_found is not None and time.monotonic() - found_at < GRACE_S:
+            if caller_found is not None and self._clock() - found_at < GRACE_S:
                 return caller_found
             raise LedgerUnavailable("the key cannot be checked: the database is unreachable") from error
-        self._cache[digest] = time.monotonic(), caller_found
+        self._cache[digest] = self._clock(), caller_found
         self._cache.move_to_end(digest)
-        if len(self._cache) > CACHED:
+        if len(self._cache) > self._cached:
             self._cache.popitem(last=False)
         return caller_found
 

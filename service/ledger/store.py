@@ -146,15 +146,16 @@ class Store:
         """Destroys the keys and texts of an exchange; its metadata stays. False when there is no such exchange."""
         async with self.write() as connection:
             erase = sa.update(Exchange).where(Exchange.id == exchange_id, Exchange.erased_at.is_(None))
+            if not await connection.scalar(sa.select(sa.func.count()).where(Exchange.id == exchange_id)):
+                return False
             await connection.execute(erase.values(erased_at=time.time()))
             for table in (Content, ContentKey):
                 await connection.execute(sa.delete(table).where(table.exchange_id == exchange_id))
-            found = await connection.scalar(sa.select(sa.func.count()).where(Exchange.id == exchange_id))
         if self.engine.dialect.name == "sqlite":
             async with self.engine.connect() as connection:  # the write-ahead log still holds the keys
                 await connection.rollback()
                 await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-        return bool(found)
+        return True
 
 
 def unreachable(error: BaseException) -> bool:

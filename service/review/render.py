@@ -17,11 +17,16 @@ def harmless(text: str) -> str:
     return "".join(_escaped(c) if unicodedata.category(c) in _UNSEEN and c not in "\n\t" else c for c in text)
 
 
+def flat(text: str) -> str:
+    """`harmless`, on one line."""
+    return harmless(text).replace("\n", "\\n")
+
+
 def line(item: Item) -> str:
     """One line of the queue."""
     mark = "decided" if item.decisions else "open"
     kinds = ",".join(item.categories) or "-"
-    return harmless(f"{moment(item.asked_at)}  {mark:7}  {item.outcome:18}  {kinds:24}  {item.tenant:12}  {item.id}")
+    return flat(f"{moment(item.asked_at)}  {mark:7}  {item.outcome:18}  {kinds:24}  {item.tenant:12}  {item.id}")
 
 
 def shown(found: Case) -> str:
@@ -35,8 +40,8 @@ def moment(at: float) -> str:
 
 def _lines(found: Case) -> Iterator[str]:
     exchange = found.exchange
-    yield harmless(f"{exchange.id}  {exchange.outcome}")
-    yield harmless(
+    yield flat(f"{exchange.id}  {exchange.outcome}")
+    yield flat(
         f"{moment(exchange.asked_at)} UTC  tenant {exchange.tenant}  key {exchange.key_id}  model {exchange.model}"
         f"  policy {exchange.policy} v{exchange.policy_version} ({exchange.policy_digest})"
     )
@@ -50,6 +55,10 @@ def _lines(found: Case) -> Iterator[str]:
     yield from _generated(found)
     yield _rule("verdicts")
     yield from map(_verdict, found.verdicts)
+    if not found.generated:  # interrupted: what the guards read is all there is of the answer
+        for event_id in dict.fromkeys(v.event_id for v in found.verdicts if v.stage == "output"):
+            if judged := found.texts.get(event_id, {}).get("judged"):
+                yield _quoted(judged, "judged |")
     if found.decisions:
         yield _rule("decisions")
         yield from (_decision(d, found) for d in found.decisions)
@@ -77,7 +86,7 @@ def _verdict(verdict: VerdictRow) -> str:
     )
     where = f"{verdict.stage} {verdict.channel or ''}".strip()
     what = f"{verdict.action}{', shadow' if verdict.mode == 'shadow' else ''}{', blocked' if verdict.blocked else ''}"
-    return harmless(f"{where:20}  {verdict.category:14}  {score:24}  {what}  by {verdict.guard} {verdict.version}")
+    return flat(f"{where:20}  {verdict.category:14}  {score:24}  {what}  by {verdict.guard} {verdict.version}")
 
 
 def _decision(decision: DecisionRow, found: Case) -> str:
@@ -85,10 +94,9 @@ def _decision(decision: DecisionRow, found: Case) -> str:
     words = "  ".join(f"{name} {value}" for name, value in said.items() if value)
     state = "" if decision in found.in_force else "  (superseded)"
     kinds = f"  categories {','.join(decision.categories)}" if decision.categories else ""
-    note = found.texts.get(decision.id, {}).get("note", "")
-    return harmless(
-        f"{moment(decision.at)}  {decision.reviewer}: {words}{kinds}{state}{'  note: ' + note if note else ''}"
-    )
+    head = flat(f"{moment(decision.at)}  {decision.reviewer}: {words}{kinds}{state}")
+    note = found.texts.get(decision.id, {}).get("note")
+    return f"{head}\n{_quoted(note, 'note |')}" if note else head
 
 
 def _quoted(text: str, mark: str) -> str:
@@ -96,7 +104,7 @@ def _quoted(text: str, mark: str) -> str:
 
 
 def _rule(title: str) -> str:
-    return f"--- {harmless(title)} ".ljust(WIDTH, "-")
+    return f"--- {flat(title)} ".ljust(WIDTH, "-")
 
 
 def _escaped(character: str) -> str:

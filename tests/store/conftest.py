@@ -1,6 +1,7 @@
 import contextlib
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import time
@@ -48,7 +49,7 @@ def postgres(tmp_path_factory):
         _wait(binaries, port)
         yield f"postgresql://sluicegate@127.0.0.1:{port}"
     finally:
-        process.terminate()
+        process.send_signal(signal.SIGINT)  # fast shutdown: clients are not waited for
         process.wait(30)
         shutil.rmtree(home, ignore_errors=True)
 
@@ -70,13 +71,18 @@ async def settings(request, tmp_path):
 
     base, name = request.getfixturevalue("postgres"), f"t{uuid.uuid4().hex}"
     connection = await asyncpg.connect(f"{base}/postgres")
-    await connection.execute(f"CREATE DATABASE {name}")
+    if not await connection.fetchval("SELECT count(*) FROM pg_database WHERE datname = 'migrated'"):
+        await connection.execute("CREATE DATABASE migrated")
+        store = open_store(_on(tmp_path, f"{base}/migrated"))
+        await store.migrate()
+        await store.close()
+    await connection.execute(f"CREATE DATABASE {name} TEMPLATE migrated")
     await connection.close()
-    settings = Settings(home=tmp_path, database_url=f"{base}/{name}".replace("postgresql", "postgresql+asyncpg"))
-    store = open_store(settings)
-    await store.migrate()
-    await store.close()
-    yield settings
+    yield _on(tmp_path, f"{base}/{name}")
+
+
+def _on(home, url):
+    return Settings(home=home, database_url=url.replace("postgresql:", "postgresql+asyncpg:"))
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ def committed_before_a_kill(home):
 
 
 async def test_what_was_committed_survives_kill_9(tmp_path):
-    """However often the process is killed, every event whose commit returned is in the database after the next start."""
+    """However often the process is killed, the next start stores every event whose commit had returned."""
     settings = Settings(home=tmp_path)
     committed = []
     for _ in range(ROUNDS):  # each writer also adopts what the one before it left

@@ -105,7 +105,7 @@ async def test_events_after_the_end_are_added(running, store):
     ],
 )
 async def test_what_is_kept_follows_the_store_level(running, store, level, sampled, flag, exchanges, texts):
-    """none keeps nothing of clean traffic and no text ever, metadata no text, flagged and sampled just what they say."""
+    """none keeps nothing of clean traffic and never a text, metadata no text, the others what they say."""
     async with running() as ledger:
         await write(ledger, (flagged if flag else clean)(new_id(), store=level, sampled=sampled))
     assert len(await rows(store, Exchange)) == exchanges
@@ -168,7 +168,7 @@ async def test_files_go_once_everything_in_them_is_stored(running, store, settin
 
 
 async def test_damage_is_counted_put_aside_and_survived(running, store, settings):
-    """A rotten record costs one event; the rest is stored, the damage is counted, and the file is kept for inspection."""
+    """A rotten record costs one event; the rest is stored, the damage counted, the file kept for inspection."""
     ids = [new_id() for _ in range(3)]
     async with running() as ledger:
         for exchange_id in ids:
@@ -280,7 +280,7 @@ async def test_no_exchange_begins_that_cannot_be_recorded(running, settings):
 
 
 async def test_erasure_makes_text_unreadable_everywhere(running, store, settings):
-    """After erasure no text opens, its bytes are gone from the database, a replay brings nothing back; verdicts stay."""
+    """After erasure no text opens, its bytes have left the database, a replay brings nothing back; verdicts stay."""
     exchange_id = new_id()
     async with running(Spool(settings.spool, rotate_bytes=1)) as ledger:
         await write(ledger, [asked(exchange_id), verdict(exchange_id)])
