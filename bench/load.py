@@ -33,6 +33,7 @@ class Answer:
     arrivals: list[tuple[float, int]] = field(default_factory=list)
     end_s: float = 0.0
     tokens: int = 0
+    prompt_tokens: int = 0
     text: str = ""
     finish: str | None = None
     error: str | None = None
@@ -110,7 +111,7 @@ def _note(answer: Answer, event: dict[str, Any], at: float) -> None:
             answer.arrivals.append((at, len(answer.text)))
         answer.finish = choice.get("finish_reason") or answer.finish
     if usage := event.get("usage"):
-        answer.tokens = usage["completion_tokens"]
+        answer.tokens, answer.prompt_tokens = usage["completion_tokens"], usage["prompt_tokens"]
 
 
 class Load:

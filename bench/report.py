@@ -36,7 +36,7 @@ def machine() -> dict[str, Any]:
         "memory_gib": round(psutil.virtual_memory().total / 2**30),
         "python": platform.python_version(),
         "system": platform.system(),
-        "load_before": round(os.getloadavg()[0], 1),
+        "load_average": round(os.getloadavg()[0], 1),
     }
 
 

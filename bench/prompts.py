@@ -1,0 +1,36 @@
+"""What the benches ask: thirty harmless questions whose answers are long, so that every answer has as many tokens."""
+
+from typing import Final
+
+PROMPTS: Final = (
+    "Explain step by step how bread dough rises and what the baker can do about it.",
+    "Describe a walk through an old harbour town in the early morning.",
+    "Write a long letter from a lighthouse keeper to his sister in the city.",
+    "Explain how a bicycle stays upright, for a curious ten-year-old.",
+    "Tell the story of a fox who learns to read, with a surprising end.",
+    "List ten ideas for a rainy weekend with children and explain each in two sentences.",
+    "How does a refrigerator move heat from the inside to the outside?",
+    "Compare life in a small village with life in a large city.",
+    "Describe the water cycle in detail, from the sea to the mountains and back.",
+    "Write a detailed recipe for vegetable soup, with tips for each step.",
+    "Explain what an index in a database is and when it helps.",
+    "Give a beginner a plan for learning to play the guitar in three months.",
+    "Explain why the sky is blue and the evening sky is red.",
+    "Write a speech for the opening of a new public library.",
+    "Describe how a letter travelled from one country to another in the year 1800.",
+    "What should somebody think of before adopting a dog? Go through it point by point.",
+    "Explain the rules of chess to somebody who has never seen the game.",
+    "Describe the work of a beekeeper over the course of a year.",
+    "Write a travel guide for a three-day visit to an island with one road.",
+    "Explain how vaccines prepare the body, in simple words and in detail.",
+    "Tell the history of the printing press and what it changed.",
+    "Explain the difference between weather and climate, with several examples.",
+    "Write a long dialogue between the moon and the sea.",
+    "How do trains switch tracks? Describe the parts and what each does.",
+    "Plan a vegetable garden for a small yard, month by month.",
+    "Explain how to prepare for a job interview, from a week before to the day itself.",
+    "Describe an orchestra to somebody who cannot hear: what is done, who does it, and why.",
+    "Explain how sorting by merging works and why it is fast.",
+    "Write about the life of an oak tree over three hundred years.",
+    "Give detailed advice on how to keep a diary and what it is good for.",
+)
