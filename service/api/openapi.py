@@ -60,7 +60,8 @@ def success(schema: str, example: Json, stream: bool = False) -> dict[int | str,
     """FastAPI's `responses` for 200: a document of a named schema, or events too."""
     content: Json = {"application/json": {"schema": {"$ref": REF + schema}, "example": example}}
     if stream:
-        content["text/event-stream"] = {"schema": {"type": "string"}, "example": "data: {...}\n\ndata: [DONE]\n\n"}
+        one = {"type": "object", "required": ["data"], "properties": {"data": {"type": "string"}}}  # each event
+        content["text/event-stream"] = {"schema": one, "example": "data: {...}\n\ndata: [DONE]\n\n"}
     return {200: {"description": "OK", "content": content}}
 
 

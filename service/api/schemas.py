@@ -182,7 +182,7 @@ class StreamOptions(_Strict):
 class _Sampling(_Strict):
     """What both endpoints take. Fields marked `exclude` steer the gateway and do not go to the engine."""
 
-    model: Annotated[str, StringConstraints(min_length=1, max_length=256)]
+    model: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:/@+-]{1,256}$")]
     n: Annotated[int, Field(ge=1, le=16)] | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None

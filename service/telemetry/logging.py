@@ -4,7 +4,7 @@ import logging
 import sys
 import traceback
 from collections.abc import Mapping
-from typing import Any, Final
+from typing import Any, Final, TextIO
 
 import orjson
 import structlog
@@ -49,8 +49,8 @@ def _json(event: EventDict, **_: Any) -> str:
     return orjson.dumps(event, default=str, option=orjson.OPT_NON_STR_KEYS).decode()
 
 
-def configure(level: str = "info") -> None:
-    """Sends structlog and the standard library's loggers (uvicorn's too) through the same processors to stderr."""
+def configure(level: str = "info", stream: TextIO = sys.stderr) -> None:
+    """Sends structlog and the standard library's loggers (uvicorn's too) through the same processors to `stream`."""
     shared: list[Processor] = [
         structlog.contextvars.merge_contextvars,
         structlog.stdlib.add_log_level,
@@ -66,7 +66,7 @@ def configure(level: str = "info") -> None:
         logger_factory=structlog.stdlib.LoggerFactory(),
     )
     renderer = structlog.processors.JSONRenderer(serializer=_json)
-    handler = logging.StreamHandler(sys.stderr)
+    handler = logging.StreamHandler(stream)
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,

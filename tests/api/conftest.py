@@ -1,9 +1,12 @@
 """One service for the area: a word guard on both sides, a scripted engine behind."""
 
+import logging
 from collections.abc import Iterator
 
+import httpx
 import openai
 import pytest
+import structlog
 
 from guards.policy import Policy
 from tests.fakes import ScriptedEngine, WordGuard
@@ -35,3 +38,27 @@ def engine(service) -> ScriptedEngine:
 def client(service) -> Iterator[openai.OpenAI]:
     with openai.OpenAI(base_url=service.url + "/v1", api_key=service.key, max_retries=0) as client:
         yield client
+
+
+@pytest.fixture
+def http(service, engine) -> Iterator[httpx.Client]:
+    """A bare HTTP client with a client key."""
+    with httpx.Client(base_url=service.url, headers={"authorization": f"Bearer {service.key}"}) as http:
+        yield http
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _quiet() -> Iterator[None]:
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
+    yield
+    structlog.reset_defaults()
+
+
+def error(response: httpx.Response, status: int = 400) -> dict:
+    """The error object, after checking that it has OpenAI's shape."""
+    assert response.status_code == status, response.text
+    body = response.json()
+    assert body.keys() == {"error"}
+    assert {"message", "type", "param", "code"} <= body["error"].keys()
+    assert body["error"]["message"].strip()
+    return body["error"]

@@ -1,9 +1,9 @@
 """What passes to the engine is an allow-list; everything else is refused by name."""
 
-import httpx
 import pytest
 
 from service.api.errors import UNSUPPORTED
+from tests.api.conftest import error
 
 ASK = [{"role": "user", "content": "Hi"}]
 TOOL = {"type": "function", "function": {"name": "weather", "description": "tells", "parameters": {"type": "object"}}}
@@ -32,22 +32,12 @@ NEVER = sorted(
 
 
 @pytest.fixture
-def post(service, engine):
-    with httpx.Client(base_url=service.url, headers={"authorization": f"Bearer {service.key}"}) as http:
+def post(http):
+    def send(path="/v1/chat/completions", **fields):
+        base = {"model": "m", "messages": ASK} if path.endswith("chat/completions") else {"model": "m"}
+        return http.post(path, json=base | fields)
 
-        def send(path="/v1/chat/completions", **fields):
-            base = {"model": "m", "messages": ASK} if path.endswith("chat/completions") else {"model": "m"}
-            return http.post(path, json=base | fields)
-
-        yield send
-
-
-def error(response, status=400):
-    assert response.status_code == status, response.text
-    body = response.json()
-    assert body.keys() == {"error"}
-    assert {"message", "type", "param", "code"} <= body["error"].keys()
-    return body["error"]
+    return send
 
 
 @pytest.mark.parametrize(("name", "value"), CHAT.items())

@@ -1,0 +1,111 @@
+"""Models, coverage, health, metrics and the OpenAPI document."""
+
+import httpx
+import openai
+import pytest
+
+from guards.patterns import PatternGuard
+from guards.policy import load
+from service.api.coverage import coverage
+from tests.api.conftest import WORDS, error, policy
+from tests.fakes import ScriptedEngine, WordGuard
+from tests.serving import OPERATOR_KEY, served
+
+
+def test_models(client, service):
+    """The engine's models are listed and found by id, also one with a slash; an unknown one is a 404."""
+    assert [m.id for m in client.models.list()] == ["scripted"]
+    assert client.models.retrieve("scripted").object == "model"
+    with pytest.raises(openai.NotFoundError) as caught:
+        client.models.retrieve("org/other")
+    assert caught.value.code == "model_not_found"
+
+
+def test_coverage(http):
+    """The matrix has a cell for every endpoint, direction and channel, and says what is refused as uncovered."""
+    found = http.get("/v1/coverage").json()
+    assert found["policy"] == {"name": "test", "version": 1, "digest": policy().digest}
+    assert found["guards"][0] == {
+        "name": "words",
+        "version": "1",
+        "digest": WordGuard(WORDS).digest,
+        "categories": sorted(WORDS),
+    }
+    text = {(c["endpoint"], c["direction"], c["channel"]) for c in found["cells"] if c["modality"] == "text"}
+    assert {("chat", "output", c) for c in ("content", "reasoning", "tool_arguments")} <= text
+    assert ("completions", "input", "prompt") in text
+    assert all(c["covered"] for c in found["cells"] if c["modality"] == "text")
+    assert {c["uncovered"] for c in found["cells"] if c["modality"] != "text"} == {"refuse"}
+    harm = found["cells"][0]["categories"]["harm"]
+    assert harm == {"action": "refuse", "mode": "enforce", "on_error": "refuse", "guards": ["words"]}
+
+
+def test_coverage_shows_gaps_and_exemptions():
+    """A category that no guard judges has no guards, and one exempt for a kind of text is not in its cell."""
+    cells = {c["channel"]: c for c in coverage(load(), [PatternGuard()])["cells"] if "channel" in c}
+    assert cells["user messages"]["categories"]["harm"]["guards"] == []
+    assert cells["user messages"]["categories"]["secret"]["guards"] == ["patterns"]
+    assert "injection" in cells["user messages"]["categories"]
+    assert "injection" not in cells["system messages, tool definitions, response schemas"]["categories"]
+
+
+def test_health(service):
+    """Live and ready say ok and nothing more, without a key."""
+    for path in ("/health/live", "/health/ready"):
+        assert httpx.get(service.url + path).json() == {"status": "ok"}
+
+
+def test_not_ready():
+    """Ready is 503 while the engine does not answer; live still says ok."""
+
+    class Away(ScriptedEngine):
+        async def ready(self):
+            return False
+
+    with served(policy(), [WordGuard(WORDS)], Away()) as service:
+        response = httpx.get(service.url + "/health/ready")
+        assert (response.status_code, response.json()) == (503, {"status": "unavailable"})
+        assert httpx.get(service.url + "/health/live").status_code == 200
+
+
+def test_metrics(service, client):
+    """An operator reads what happened; no label carries a key, a tenant or an exchange."""
+    messages = [{"role": "user", "content": "you dimwit"}]
+    exchange = client.chat.completions.with_raw_response.create(model="m", messages=messages).headers
+    text = httpx.get(service.url + "/metrics", headers={"authorization": f"Bearer {OPERATOR_KEY}"}).text
+    assert 'sluicegate_exchanges_total{endpoint="chat",outcome="completed",stream="false"}' in text
+    assert 'category="toxicity"' in text
+    assert 'route="/v1/chat/completions"' in text
+    for private in (exchange["x-sluicegate-exchange"], "acme", "key_client", "dimwit", service.key):
+        assert private not in text
+
+
+def test_openapi(http):
+    """Every route is described with a success example, and no reference dangles."""
+    found = http.get("/openapi.json")
+    document = found.json()
+    assert found.status_code == 200
+    assert "/v1/chat/completions" in document["paths"]
+    for reference in set(_references(document)):
+        node = document
+        for step in reference.removeprefix("#/").split("/"):
+            node = node[step]
+    examples = document["paths"]["/v1/chat/completions"]["post"]["requestBody"]["content"]["application/json"]
+    for name, example in examples["examples"].items():
+        assert http.post("/v1/chat/completions", json=example["value"]).status_code == 200, name
+
+
+def test_openapi_needs_a_key(service):
+    """The document is closed like every other route."""
+    error(httpx.get(service.url + "/openapi.json"), 401)
+
+
+def _references(node):
+    if isinstance(node, dict):
+        if isinstance(node.get("$ref"), str):
+            yield node["$ref"]
+        for value in node.values():
+            yield from _references(value)
+    elif isinstance(node, list):
+        for value in node:
+            yield from _references(value)
