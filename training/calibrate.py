@@ -26,7 +26,11 @@ def calibrate(folder: Path, made_by: Recipe, rows: Sequence[Row]) -> tuple[dict[
     for nth, (category, stages) in enumerate(made_by.heads.items()):
         known = np.array([category in r.labels and r.passage.stage in stages for r in seen])
         labels = np.array([r.labels.get(category, 0) for r in seen])[known]
-        platt, figures[category] = fit_head(logits[known, nth], labels, made_by.operating_fpr)
+        if len(set(labels.tolist())) < 2:
+            print(f"{category}: no validation rows of both labels, left uncalibrated", flush=True)
+            heads[category] = Head(stages=stages)
+            continue
+        platt, figures[category] = fit_head(logits[known, nth], labels, made_by.operating_fpr[category])
         heads[category] = Head(stages=stages, slope=platt.slope, intercept=platt.intercept)
     return heads, {"calibration": figures}
 

@@ -21,7 +21,7 @@ from training.calibrate import fit_head
 from training.metrics import compare, measure
 from training.recipe import Recipe
 from training.rows import DataError, Row, data_folder, read
-from training.split import family
+from training.split import dedupe, family
 from training.views import with_views
 
 RESULTS: Final = Path("bench/results/guard_loso.json")
@@ -78,17 +78,19 @@ def by_source(folder: Path, made_by: Recipe) -> dict[str, Any]:
 
 
 def leave_out(source: str, made_by: Recipe, work: Path) -> dict[str, Any]:
-    """Trains guard and baselines without `source`, tests them on it. Texts that other sources share are not tested.
+    """Trains guard and baselines on the same rows, none of `source`, and tests them on it.
+
+    The rows are those that carry a label of the source's category. Texts that other sources share are not tested.
 
     Of two baselines (the judged text alone, prompt and text) the one that does better on the test counts.
     """
     if source not in LEFT_OUT:
         raise DataError(f"{source} is not among the sources to leave out: {sorted(LEFT_OUT)}")
     category = LEFT_OUT[source]
-    parts = train_guard.gather(made_by, without=source)
+    parts = train_guard.gather(made_by, without=source, about=category)
     known = {family(r) for rows in parts.values() for r in rows}
     everything = read(sorted((data_folder() / "train").glob("*.jsonl*")), made_by.licenses)
-    tested = [r for r in everything if r.source == source and category in r.labels and family(r) not in known]
+    tested = [r for r in dedupe(everything) if r.source == source and category in r.labels and family(r) not in known]
     labels = np.array([r.labels[category] for r in tested])
     ours = _guard_scores(tested, category, made_by, parts, work)
     baselines = [_baseline_scores(tested, category, made_by, parts, read_prompt) for read_prompt in (False, True)]
@@ -118,7 +120,7 @@ def _baseline_scores(
     rows, labels = _labelled(with_views(parts["train"], made_by.seed), category, made_by)
     baseline = Baseline(with_prompt).fit(rows, labels)
     held, held_labels = _labelled(with_views(parts["validation"], made_by.seed + 1), category, made_by)
-    platt, _ = fit_head(baseline.logits(held), held_labels, made_by.operating_fpr)
+    platt, _ = fit_head(baseline.logits(held), held_labels, made_by.operating_fpr[category])
     return platt(baseline.logits(tested))
 
 

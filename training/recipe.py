@@ -44,7 +44,7 @@ class Recipe(_Strict):
     start: Start
     sources: dict[str, Annotated[int, Field(ge=0)]]
     machine_rows: Annotated[int, Field(ge=0)] = 0
-    shares: dict[Literal["train", "validation"], Share]
+    shares: dict[str, Share]
     max_tokens: Annotated[int, Field(ge=32, le=512)]
     overlap_tokens: Annotated[int, Field(ge=0)]
     prompt_tokens: Annotated[int, Field(ge=0)]
@@ -56,12 +56,20 @@ class Recipe(_Strict):
     weight_decay: Annotated[float, Field(ge=0)]
     frozen: tuple[str, ...] = ()
     checkpoint_s: Annotated[float, Field(gt=0)]
-    operating_fpr: Share
+    operating_fpr: dict[str, Share]
+    implied: dict[str, str] = {}
+    assumed: dict[str, dict[str, Literal[0, 1]]] = {}
 
     @model_validator(mode="after")
     def _known(self) -> "Recipe":
         if unknown := self.heads.keys() - CATEGORIES.keys():
             raise ValueError(f"heads: unknown categories {sorted(unknown)}; known: {sorted(CATEGORIES)}")
+        if self.shares.keys() != {"train", "validation"}:
+            raise ValueError("shares: one of train and one of validation")
+        if strange := (self.operating_fpr.keys() ^ self.heads.keys()) | (
+            set(self.implied.values()) - self.heads.keys()
+        ):
+            raise ValueError(f"operating_fpr and implied speak of the heads, each once: {sorted(strange)}")
         if barred := self.licenses - LICENSES:
             raise ValueError(f"licenses: {sorted(barred)} may not enter shipped weights; allowed: {sorted(LICENSES)}")
         return self

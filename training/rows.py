@@ -23,7 +23,7 @@ class Row:
     """One labelled text: a prompt, or a response with or without its prompt. A category not in `labels` is unknown."""
 
     text: str
-    labels: Mapping[str, int]
+    labels: dict[str, int]
     source: str
     license: str
     prompt: str = ""

@@ -23,7 +23,7 @@ from training.recipe import Recipe
 from training.rows import Row, data_folder, read, take
 from training.split import dedupe, split
 from training.synthesize import synthesize
-from training.views import with_views
+from training.views import completed, with_views
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -68,13 +68,15 @@ def prepare_torch(threads: int = 0) -> None:
         torch.set_num_threads(threads)
 
 
-def gather(made_by: Recipe, without: str = "") -> dict[str, list[Row]]:
-    """Rows of the recipe, deduped and split. `without` leaves one source out."""
+def gather(made_by: Recipe, without: str = "", about: str = "") -> dict[str, list[Row]]:
+    """Rows of the recipe, deduped and split. `without` leaves one source out; `about` keeps one category's rows."""
     rows = read(sorted((data_folder() / "train").glob("*.jsonl*")), made_by.licenses)
-    rows += synthesize(made_by.machine_rows, made_by.seed)
+    rows = [completed(r, made_by.implied, made_by.assumed) for r in rows] + synthesize(
+        made_by.machine_rows, made_by.seed
+    )
     most = {source: n for source, n in made_by.sources.items() if source != without}
-    chosen = take(rows, most, Random(made_by.seed))
-    return split(dedupe(chosen), made_by.shares, made_by.seed)
+    chosen = take((r for r in rows if not about or about in r.labels), most, Random(made_by.seed))
+    return split(dedupe(chosen), dict(made_by.shares), made_by.seed)
 
 
 def count(parts: dict[str, list[Row]]) -> dict[str, dict[str, int]]:
@@ -117,7 +119,7 @@ def fit(network: GuardNetwork, data: Encoded, made_by: Recipe, out: Path) -> lis
             logits = network(**inputs)
         each = binary_cross_entropy_with_logits(logits.float(), labels, reduction="none") * weights
         loss = each.sum() / weights.sum().clamp(min=1)
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
         scheduler.step()

@@ -3,7 +3,7 @@
 Made after the split: a view is always on the side of its row.
 """
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
 from typing import Final
@@ -23,7 +23,7 @@ class Pool:
 
 def pool(rows: Sequence[Row]) -> Pool:
     """Prompts known not to be harmful, and responses or prompts of at least 600 characters known to be clean."""
-    prompts = [r.text for r in rows if not r.is_response and r.labels.get("harm") == 0]
+    prompts = [r.text for r in rows if _asks(r) and r.labels["harm"] == 0]
     long_texts = [r.text for r in rows if len(r.text) >= 600 and r.source in _CLEAN and not any(r.labels.values())]
     return Pool(prompts or [""], long_texts or [""])
 
@@ -32,8 +32,9 @@ _CLEAN: Final = frozenset({"arena_hard_answers", "arena_hard", "self_instruct", 
 
 
 def as_response(row: Row, made_with: Pool, random: Random) -> Row:
-    """A post as if an LLM had written it, after a benign prompt or none."""
-    return row.as_response(random.choice(made_with.prompts) if random.random() < 0.7 else "")
+    """A post as if an LLM had written it, after a benign prompt or none: what harms in one, harms in the other."""
+    labels = {"response_harm" if c == "harm" else c: v for c, v in row.labels.items() if c != "injection"}
+    return replace(row.as_response(random.choice(made_with.prompts) if random.random() < 0.7 else ""), labels=labels)
 
 
 def part(row: Row, made_with: Pool, random: Random) -> Row:
@@ -46,7 +47,7 @@ def part(row: Row, made_with: Pool, random: Random) -> Row:
 def spliced(row: Row, made_with: Pool, random: Random) -> Row:
     """A prompt inside a long benign text is as harmful as alone. Nothing is claimed about injection."""
     around = random.choice(made_with.long_texts)
-    size = random.randrange(100, 700)
+    size = random.randrange(60, 560 - len(row.text))  # short enough that no window loses the prompt
     start = random.randrange(max(1, len(around) - size))
     before = random.choice((0, size // 2, size))
     body = around[start : start + size]
@@ -62,13 +63,29 @@ def answered(row: Row, made_with: Pool, random: Random) -> Row:
     return replace(row, text=answer[start : start + 300], prompt=row.text, is_response=True, labels=labels)
 
 
+def _asks(row: Row) -> bool:
+    """Whether it is a prompt judged for harm, and no post."""
+    return not row.is_response and "harm" in row.labels and ("injection" in row.labels or "hate" not in row.labels)
+
+
 View = Callable[[Row, Pool, Random], Row]
 VIEWS: Final[tuple[tuple[View, Callable[[Row], bool], float], ...]] = (
-    (as_response, lambda r: not r.is_response and any(c in r.labels for c in TEXT_CATEGORIES), 0.4),
+    (as_response, lambda r: not r.is_response and not _asks(r) and any(c in r.labels for c in TEXT_CATEGORIES), 0.4),
     (part, lambda r: len(r.text) >= 80 and not any(r.labels.values()) and r.source in _CLEAN, 0.5),
-    (spliced, lambda r: not r.is_response and "harm" in r.labels and len(r.text) < 400, 0.25),
-    (answered, lambda r: not r.is_response and r.labels.get("harm") == 1, 0.1),
+    (spliced, lambda r: _asks(r) and len(r.text) < 400, 0.3),
+    (answered, lambda r: _asks(r) and r.labels["harm"] == 1, 0.1),
 )
+
+
+def completed(row: Row, implied: Mapping[str, str], assumed: Mapping[str, Mapping[str, int]]) -> Row:
+    """Unknown labels that another label implies, or that hold for the whole source."""
+    known = dict(assumed.get(row.source, {})) | row.labels
+    known = {to: known[of] for of, to in implied.items() if of in row.labels} | known
+    return replace(row, labels={c: v for c, v in known.items() if _fits(c, row)})
+
+
+def _fits(category: str, row: Row) -> bool:
+    return category not in (("harm", "injection") if row.is_response else ("response_harm",))
 
 
 def with_views(rows: Sequence[Row], seed: int) -> list[Row]:
