@@ -78,15 +78,17 @@ class Vault:
         return hmac.digest(self._hash_key, f"{purpose}\0{value}".encode(errors="surrogatepass"), "sha256").hex()
 
 
-def vault(home: Path, master_key: str | None = None) -> Vault:
+def vault(home: Path, master_key: str | None = None, used: bool = False) -> Vault:
     """The vault of an installation: `master_key` (base64, several parted by spaces), or the file in `home`, made once.
+
+    `used`: something was sealed and hashed before, so a missing file is a loss that a new key would only hide.
 
     Raises:
         SealError: no usable key.
     """
     origin = "SLUICEGATE_MASTER_KEY" if master_key else str(home / "master.key")
     try:
-        words = (master_key or _key_file(home / "master.key")).split()
+        words = (master_key or _key_file(home / "master.key", used)).split()
         return Vault([base64.b64decode(word, validate=True) for word in words])
     except (binascii.Error, ValueError):
         raise SealError(f"{origin}: not base64; make a key with: openssl rand -base64 {KEY_BYTES}") from None
@@ -94,9 +96,13 @@ def vault(home: Path, master_key: str | None = None) -> Vault:
         raise SealError(f"{origin}: cannot be read or made ({error.strerror}); check the folder's owner") from None
 
 
-def _key_file(path: Path) -> str:
+def _key_file(path: Path, used: bool) -> str:
     """The file's text; when there is none it is made, whole and private: of two makers one wins, both read the same."""
     if not path.exists():
+        if used:
+            raise SealError(
+                f"{path} is missing; texts and API keys depend on it: restore it, or set SLUICEGATE_MASTER_KEY"
+            )
         path.parent.mkdir(parents=True, exist_ok=True)
         draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         fd = os.open(draft, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)

@@ -94,7 +94,8 @@ class SqlLedger:
 def open_store(settings: Settings) -> Store:
     """The database of an installation; `ready` comes next. Raises SealError."""
     master_key = settings.master_key.get_secret_value() if settings.master_key else None
-    return Store(settings.database, vault(settings.home, master_key))
+    used = any(settings.home.glob("*.db")) or any(settings.spool.glob("*.log"))
+    return Store(settings.database, vault(settings.home, master_key, used))
 
 
 def _texts_stored(asked: Json) -> bool:

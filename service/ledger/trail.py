@@ -12,16 +12,18 @@ UNKNOWN = "unknown"
 
 @dataclass(slots=True)
 class Trail:
-    """Events of one exchange in order, each once."""
+    """Events of one exchange in order, each once: all by their id, the first of each kind by its kind."""
 
     exchange_id: str
     events: dict[str, Json] = field(default_factory=dict)
+    firsts: dict[str, Json] = field(default_factory=dict)
 
     def add(self, event: Json) -> None:
         self.events.setdefault(event["id"], event)
+        self.firsts.setdefault(event["event"], event)
 
     def first(self, kind: str) -> Json | None:
-        return next((e for e in self.events.values() if e["event"] == kind), None)
+        return self.firsts.get(kind)
 
     @property
     def began(self) -> bool:

@@ -1,4 +1,5 @@
 import asyncio
+import base64
 import json
 import os
 import re
@@ -153,8 +154,9 @@ def test_ship_carries_what_an_ended_process_left(run, record, tmp_path):
     assert "of this version" in run("ledger", "migrate").stdout
 
 
-def test_verify_finds_damage(run, record, tmp_path):
-    """A rotten byte in the spool, or a text that does not open, is a fault with its place, and exit code 1."""
+def test_verify_finds_damage(run, record, tmp_path, monkeypatch):
+    """A rotten byte in the spool, or a text that does not open, is a fault with its place, and exit code 1; a lost
+    master key is an error, and never replaced by a new one."""
     first, second = new_id(), new_id()
     record([asked(first), asked(second)], ship=False)
     (path,) = (tmp_path / "spool").glob("*.log")
@@ -167,6 +169,8 @@ def test_verify_finds_damage(run, record, tmp_path):
     (tmp_path / "spool" / path.with_suffix(".damaged").name).unlink()
     assert "0 never closed" in run("ledger", "verify").stdout
     (tmp_path / "master.key").unlink()
+    assert "restore it" in run("ledger", "verify", code=1).stderr
+    monkeypatch.setenv("SLUICEGATE_MASTER_KEY", base64.b64encode(bytes(32)).decode())
     assert f"{second}:asked: its text cannot be opened" in run("ledger", "verify", code=1).stdout
     assert "not among the keys" in run("review", "show", second, code=1).stderr
 
