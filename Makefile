@@ -28,8 +28,8 @@ test: $(GATEWAY) $(ENGINE)  ## every check, small counts, under 30 minutes
 prove: $(GATEWAY) $(ENGINE)  ## the same checks at full counts (hours); figures go to bench/results
 	@SLUICEGATE_PROVE=1 .venv/bin/pytest
 
-bench: $(GATEWAY) $(ENGINE)  ## against the very same vLLM without the gateway; figures go to bench/results
-	@.venv/bin/python -m bench.paired
+bench: $(GATEWAY) $(ENGINE)  ## speed beside the very same vLLM without the gateway, and beside a bare relay; to bench/results
+	@.venv/bin/python -m bench.relay && .venv/bin/python -m bench.paired
 
 lint: $(GATEWAY)  ## ruff, mypy, import-linter
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports

@@ -2,7 +2,7 @@
 
     python -m bench.paired             # starts vLLM and the gateway, half an hour on two cores
     python -m bench.paired --quick     # a few minutes, wide intervals, writes nothing
-    python -m bench.paired --url URL --key KEY --engine-url URL --engine-key KEY     # both run already
+    python -m bench.paired --engine-url URL --engine-key KEY     # this vLLM; with --url and --key this gateway too
 
 Rounds of the same prompts and seeds in turns (ABBA), the first pair dropped. Before that, vLLM against itself: what no
 difference looks like. Only answers that have the same number of tokens on both sides are compared.
@@ -186,8 +186,8 @@ def main() -> None:
     for name in ("key", "engine-key"):
         parser.add_argument(f"--{name}", help="and its key")
     options = parser.parse_args()
-    if bool(options.url) != bool(options.engine_url):
-        parser.error("--url and --engine-url go together: both must be the very same vLLM")
+    if options.url and not options.engine_url:
+        parser.error("--url needs --engine-url: what is compared must be the very same vLLM")
     asyncio.run(run(options))
 
 

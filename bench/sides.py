@@ -7,7 +7,7 @@ import socket
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -35,17 +35,22 @@ class Sides:
 async def both(
     url: str | None, key: str | None, engine_url: str | None, engine_key: str | None, tell: Tell
 ) -> AsyncIterator[Sides]:
-    """Those given, or a vLLM and a gateway of our own, which are ended afterwards.
+    """Those given; of our own, ended afterwards, what is not given.
 
     Raises:
         RuntimeError: one of them does not answer, or did not start.
     """
-    if url and engine_url:
-        yield Sides(await _side("gateway", url, key), await _side("vLLM", engine_url, engine_key))
-        return
-    with tempfile.TemporaryDirectory(prefix="sluicegate-bench-") as folder:
-        async with _engine(Path(folder), tell) as (bare, weights), _gateway(Path(folder), bare, tell) as ours:
-            yield Sides(ours, bare, weights)
+    async with AsyncExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="sluicegate-bench-")))
+        if engine_url:
+            bare, weights = await _side("vLLM", engine_url, engine_key), None
+        else:
+            bare, weights = await stack.enter_async_context(_engine(folder, tell))
+        if url:
+            ours = await _side("gateway", url, key)
+        else:
+            ours = await stack.enter_async_context(_gateway(folder, bare, tell))
+        yield Sides(ours, bare, weights)
 
 
 async def _side(name: str, url: str, key: str | None) -> Side:
