@@ -57,8 +57,8 @@ def installed(env: Path) -> bool:
     return stamp.is_file() and stamp.read_text() == _digest(plan(env, gpu=has_nvidia_gpu()))
 
 
-def install(env: Path, progress: Progress) -> None:
-    """Makes `env`, or brings it up to date. Returns at once when it is.
+def install(env: Path, progress: Progress, needed_bytes: int = NEEDED_BYTES) -> None:
+    """Makes `env`, or brings it up to date. Returns at once when it is. `needed_bytes` must be free on its disk.
 
     Raises:
         EngineInstallError: no room, no network, or pip failed.
@@ -70,7 +70,7 @@ def install(env: Path, progress: Progress) -> None:
         stamp.touch()  # newer than what make compares it with
         progress(f"engine environment: {env} is up to date")
         return
-    _check_room(env)
+    _check_room(env, needed_bytes if not stamp.is_file() else needed_bytes // 2)
     progress(f"engine environment: {env}, vLLM {VLLM} for {'NVIDIA GPU' if gpu else 'CPU'}")
     _make_venv(env, afresh=not stamp.is_file())
     stamp.unlink(missing_ok=True)
@@ -114,12 +114,12 @@ def _digest(steps: tuple[Step, ...]) -> str:
     return hashlib.sha256("\0".join(asked).encode()).hexdigest()
 
 
-def _check_room(env: Path) -> None:
-    there = next(p for p in (env, *env.parents) if p.exists())
-    free = shutil.disk_usage(there).free + (0 if there != env else NEEDED_BYTES // 2)
-    if free < NEEDED_BYTES:
+def _check_room(env: Path, needed_bytes: int) -> None:
+    disk = next(p for p in (env, *env.parents) if p.exists())
+    free = shutil.disk_usage(disk).free
+    if free < needed_bytes:
         raise EngineInstallError(
-            f"the engine's environment needs {NEEDED_BYTES / 1e9:.0f} GB, {there} has {free / 1e9:.1f} GB free. "
+            f"the engine's environment needs {needed_bytes / 1e9:.0f} GB, {disk} has {free / 1e9:.1f} GB free. "
             "Free some, or set SLUICEGATE_ENGINE_ENV to a folder on another disk."
         )
 
