@@ -113,6 +113,9 @@ def ship(timeout_s: Annotated[float, typer.Option(help="give up after so many se
 def erase(exchange: Annotated[str, typer.Argument(metavar="EXCHANGE", help="the whole exchange id")]) -> None:
     """Destroy the texts of an exchange and their keys, for good. Verdicts and lengths stay.
 
+    A gateway that wrote it within the last 10 minutes may still have it, sealed, in its spool for that long. Backups of
+    the database are reached if they leave out the table content_keys.
+
     Example: sluicegate ledger erase exc_4f2a9c0de0b84d1b8f0e3a1c2b3d4e5f
     """
     from service.cli.opened import opened, refuse, told

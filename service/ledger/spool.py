@@ -258,14 +258,18 @@ def alive(folder: Path, boot: str) -> bool:
 
 
 def _lock(folder: Path, boot: str) -> int:
-    """A descriptor that holds the lock. Raises BlockingIOError when another process has it."""
+    """A descriptor that holds the lock. Raises BlockingIOError when another process has it, and not just looks."""
     fd = os.open(folder / f"{boot}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError:
-        os.close(fd)
-        raise
-    return fd
+    for patience_s in (0.02, 0.02, None):
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            return fd
+        except BlockingIOError:
+            if patience_s is None:
+                os.close(fd)
+                raise
+            time.sleep(patience_s)
+    raise AssertionError("unreachable")
 
 
 def _unavailable(error: OSError) -> LedgerUnavailable:

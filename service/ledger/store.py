@@ -20,7 +20,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, c
 
 from service.ledger.crypto import DataKey, SealError, Vault
 from service.ledger.models import Base, Content, ContentKey, DecisionRow, Exchange
-from service.ledger.trail import Trail
+from service.ledger.trail import Rows, Trail
 
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
 BUSY_S: Final = 10  # how long a writer waits for another one on SQLite
@@ -75,26 +75,14 @@ class Store:
         """Stores finished trails in one transaction. What is stored already stays as it is."""
         async with self.write() as connection:
             ids = [t.exchange_id for t in trails]
-            known = await connection.execute(sa.select(Exchange.id, Exchange.erased_at).where(Exchange.id.in_(ids)))
-            erased_at = {row.id: row.erased_at for row in known}
-            for trail in trails:
-                if trail.exchange_id not in erased_at:
-                    if trail.kept:
-                        await self._insert_rows(connection, trail)
-                elif not trail.began:
-                    await self._add_late(connection, trail, erased=erased_at[trail.exchange_id] is not None)
-
-    async def _insert_rows(self, connection: AsyncConnection, trail: Trail, skip: Sequence[str] = ()) -> None:
-        rows = trail.rows()
-        for table in Base.metadata.sorted_tables:
-            if table.name not in skip and (values := rows.get(table.name)):
-                await connection.execute(self._insert(table).on_conflict_do_nothing(), values)
-
-    async def _add_late(self, connection: AsyncConnection, trail: Trail, erased: bool) -> None:
-        """Events that came after their exchange was stored."""
-        await self._insert_rows(connection, trail, skip=["exchanges", *(["content_keys", "contents"] * erased)])
-        if trail.flagged:
-            await connection.execute(sa.update(Exchange).where(Exchange.id == trail.exchange_id).values(flagged=True))
+            query = sa.select(Exchange.id, Exchange.erased_at).where(Exchange.id.in_(ids))
+            known = {row.id: row.erased_at is not None for row in await connection.execute(query)}
+            rows = [_new_rows(trail, known.get(trail.exchange_id)) for trail in trails]
+            for table in Base.metadata.sorted_tables:
+                if values := [value for some in rows for value in some.get(table.name, ())]:
+                    await connection.execute(self._insert(table).on_conflict_do_nothing(), values)
+            if late := [t.exchange_id for t in trails if t.flagged and not t.began]:
+                await connection.execute(sa.update(Exchange).where(Exchange.id.in_(late)).values(flagged=True))
 
     async def known(self, exchange_ids: Sequence[str]) -> set[str]:
         """Those of the ids that are stored."""
@@ -156,6 +144,15 @@ class Store:
                 await connection.rollback()
                 await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
         return True
+
+
+def _new_rows(trail: Trail, erased: bool | None) -> Rows:
+    """What is to be stored of a trail. `erased` is None when its exchange is not stored yet."""
+    if erased is None:
+        return trail.rows() if trail.kept else {}
+    if trail.began:
+        return {}  # replayed
+    return {name: rows for name, rows in trail.rows().items() if not (erased and name in ("content_keys", "contents"))}
 
 
 def unreachable(error: BaseException) -> bool:

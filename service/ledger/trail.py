@@ -38,7 +38,7 @@ class Trail:
     def flagged(self) -> bool:
         closed = self.first("closed")
         ended_badly = closed is not None and (closed["flagged"] or closed["outcome"] == "interrupted")
-        return ended_badly or self.first("verdict") is not None
+        return ended_badly or any(e["event"] == "verdict" and e.get("flagged", True) for e in self.events.values())
 
     @property
     def kept(self) -> bool:

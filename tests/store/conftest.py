@@ -49,7 +49,7 @@ def postgres(tmp_path_factory):
         _wait(binaries, port)
         yield f"postgresql://sluicegate@127.0.0.1:{port}"
     finally:
-        process.send_signal(signal.SIGINT)  # fast shutdown: clients are not waited for
+        process.send_signal(signal.SIGQUIT)  # nothing of it is needed any more
         process.wait(30)
         shutil.rmtree(home, ignore_errors=True)
 

@@ -80,14 +80,16 @@ async def test_a_replayed_spool_changes_nothing(running, store, settings, tmp_pa
 
 async def test_events_after_the_end_are_added(running, store):
     """A verdict that comes after its exchange was stored is stored too, and flags it."""
-    exchange_id = new_id()
+    later, at_once = new_id(), new_id()
     async with running() as ledger:
-        await write(ledger, clean(exchange_id))
-        await write(ledger, [verdict(exchange_id, 7)])
-        await write(ledger, [verdict(exchange_id, 7)])
-    (exchange,) = await rows(store, Exchange)
-    assert exchange.flagged
-    assert [v.event_id for v in await rows(store, VerdictRow)] == [f"{exchange_id}:verdict:7"] * 2
+        await write(ledger, clean(later))
+        await write(ledger, [verdict(later, 7)])
+        await write(ledger, [verdict(later, 7)])
+        for event in [*clean(at_once), verdict(at_once, 7)]:
+            ledger.append(event)
+        await ledger.drain(20)
+    assert {e.id: e.flagged for e in await rows(store, Exchange)} == {later: True, at_once: True}
+    assert len(await rows(store, VerdictRow)) == 4
 
 
 @pytest.mark.parametrize(
@@ -165,6 +167,17 @@ async def test_files_go_once_everything_in_them_is_stored(running, store, settin
             await asyncio.sleep(0.02)
         assert len(list(settings.spool.glob("*.log"))) == 1
         assert len(await rows(store, Exchange)) == 4
+
+
+async def test_a_quiet_spool_does_not_keep_what_is_stored(running, store, settings):
+    """What is stored leaves the spool after a while, also when nothing more is written: erasure counts on it."""
+    async with running(Spool(settings.spool, rotate_s=0.1)) as ledger:
+        await write(ledger, flagged(new_id()))
+        for _ in range(100):
+            if not any(p.stat().st_size for p in settings.spool.glob("*.log")):
+                break
+            await asyncio.sleep(0.05)
+        assert [p.stat().st_size for p in settings.spool.glob("*.log")] == [0]
 
 
 async def test_damage_is_counted_put_aside_and_survived(running, store, settings):
