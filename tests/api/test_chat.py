@@ -244,3 +244,32 @@ def test_overload():
         client.chat.completions.create(model="m", messages=ASK)
     assert caught.value.code == "overloaded"
     assert int(caught.value.response.headers["retry-after"]) >= 1
+
+
+def _tool(**parameters):
+    return {"type": "function", "function": {"name": "pay", "parameters": parameters}}
+
+
+def test_redacted_tool(client, engine):
+    """A secret deep in a tool's definition is redacted there, and the definition stays JSON."""
+    deep = value = {}
+    for _ in range(240):
+        value["a"] = value = {}
+    value["const"] = "hunter2"
+    client.chat.completions.create(model="m", messages=ASK, tools=[_tool(**deep)])
+    for _ in range(240):
+        deep = deep["a"]
+    sent = engine.bodies[-1]["tools"][0]["function"]["parameters"]
+    for _ in range(240):
+        sent = sent["a"]
+    assert sent == {"const": "[secret]"}
+
+
+def test_what_cannot_be_redacted_is_refused():
+    """A redaction that would break the JSON of a tool is a 400 that names the field; nothing reaches the model."""
+    guard = WordGuard(WORDS | {"secret": "424242"})
+    seen = ScriptedEngine()
+    with _client(guard, seen) as client, pytest.raises(openai.BadRequestError) as caught:
+        client.chat.completions.create(model="m", messages=ASK, tools=[_tool(default=424242)])
+    assert caught.value.body["param"] == "tools"
+    assert seen.open == 0
