@@ -1,4 +1,4 @@
-"""Scores a file of `{prompt, response}` lines with a guard. A bad line stops it before anything is written."""
+"""Scores files of `{prompt, response}` lines with a guard."""
 
 import json
 from collections.abc import Callable, Iterator, Sequence
@@ -15,17 +15,17 @@ class BadLine(ValueError):
     """A line that cannot be scored. The message names file, line and fault."""
 
 
-def score_file(guard: Guard, source: Path, target: Path, progress: Callable[[int, int], None] | None = None) -> int:
-    """Writes each line of `source` with `scores: {category: probability}` to `target`; returns the count of lines.
+def write_scored(
+    guard: Guard, lines: Sequence[dict[str, Any]], target: Path, progress: Callable[[int, int], None]
+) -> None:
+    """Writes each line with `scores: {category: probability}` to `target`.
 
     Args:
         progress: called with lines done and lines in all.
 
     Raises:
-        BadLine: a line is no object, or holds neither prompt nor response; `target` is untouched then.
-        GuardError: the guard failed; `target` is untouched then.
+        GuardError, OSError: the guard failed, or the file cannot be written; `target` is untouched then.
     """
-    lines = list(_read(source))
     unfinished = target.with_name(f"{target.name}.part")
     try:
         with unfinished.open("w", encoding="utf-8") as out:
@@ -33,14 +33,10 @@ def score_file(guard: Guard, source: Path, target: Path, progress: Callable[[int
                 chunk = lines[start : start + CHUNK]
                 for line, scores in zip(chunk, score(guard, chunk), strict=True):
                     out.write(json.dumps(line | {"scores": scores}, ensure_ascii=False) + "\n")
-                if progress:
-                    progress(start + len(chunk), len(lines))
+                progress(start + len(chunk), len(lines))
         unfinished.replace(target)
-    except OSError as error:
-        raise BadLine(f"{target}: cannot be written ({error.strerror})") from error
     finally:
         unfinished.unlink(missing_ok=True)
-    return len(lines)
 
 
 def score(guard: Guard, lines: Sequence[dict[str, Any]]) -> list[dict[str, float]]:
@@ -66,7 +62,12 @@ def _merge(into: dict[str, float], scores: Scores) -> None:
         into[category] = round(max(probability, into.get(category, 0.0)), 6)
 
 
-def _read(source: Path) -> Iterator[dict[str, Any]]:
+def read_lines(source: Path) -> list[dict[str, Any]]:
+    """The objects of a JSONL file. Raises BadLine for the first that holds neither prompt nor response."""
+    return list(_lines(source))
+
+
+def _lines(source: Path) -> Iterator[dict[str, Any]]:
     try:
         with source.open(encoding="utf-8") as lines:
             for number, line in enumerate(lines, 1):

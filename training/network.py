@@ -43,19 +43,6 @@ class GuardNetwork(nn.Module):  # type: ignore[misc]  # torch has no types in th
         return logits
 
 
-ARCHITECTURE = [
-    "vocab_size",
-    "hidden_size",
-    "num_hidden_layers",
-    "num_attention_heads",
-    "intermediate_size",
-    "hidden_act",
-    "max_position_embeddings",
-    "type_vocab_size",
-    "layer_norm_eps",
-]
-
-
 def from_encoder(folder: Path, architecture: Mapping[str, Any], heads: int) -> GuardNetwork:
     """A pretrained encoder (`model.safetensors` of a BertModel) under fresh heads."""
     network = GuardNetwork(architecture, heads)

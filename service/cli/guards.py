@@ -42,16 +42,19 @@ def score(
 
     from guards.guard import GuardError
     from guards.registry import load
-    from guards.scoring import BadLine, score_file
+    from guards.scoring import BadLine, read_lines, write_scored
 
     if backend not in ("auto", "openvino", "onnxruntime"):
         raise _fail(f"--backend {backend}: one of auto, openvino, onnxruntime")
     try:
+        lines = read_lines(source)  # first: a bad line is told before a model is loaded
         loaded = load(guard, folder, backend, threads=os.cpu_count() or 1, batch_tokens=8192)  # type: ignore[arg-type]
-        count = score_file(loaded, source, target, _progress)
+        write_scored(loaded, lines, target, _progress)
     except (GuardError, BadLine) as error:
         raise _fail(str(error)) from error
-    print(f"{count} lines scored by {loaded.name} {loaded.version} ({loaded.backend}): {target}")
+    except OSError as error:
+        raise _fail(f"{target}: cannot be written ({error.strerror})") from error
+    print(f"{len(lines)} lines scored by {loaded.name} {loaded.version} ({loaded.backend}): {target}")
 
 
 def _progress(done: int, lines: int) -> None:
