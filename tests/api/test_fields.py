@@ -168,7 +168,10 @@ def test_too_many_choices_of_prompts(post):
 
 
 def test_a_long_prompt(post, engine):
-    """A prompt of a megabyte is judged and answered."""
-    text = "word " * 200_000
+    """A prompt of 195,000 characters is judged and answered; one of a megabyte is refused, saying how long it may be."""
+    text = "word " * 39_000
     assert post(messages=[{"role": "user", "content": text}]).status_code == 200
     assert engine.bodies[-1]["messages"][0]["content"] == text
+    found = error(post(messages=[{"role": "user", "content": "word " * 200_000}]))
+    assert "1000000 characters; at most 200000" in found["message"]
+    assert len(engine.bodies) == 1
