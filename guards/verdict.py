@@ -73,3 +73,8 @@ class Verdict:
     policy_digest: str
     error: str | None = None
     spans: tuple[Span, ...] = field(default=())
+
+    @property
+    def flagging(self) -> bool:
+        """Whether a person should look: a guard that failed and refused found nothing and let nothing through."""
+        return self.error is None or self.action != "refuse"

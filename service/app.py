@@ -86,7 +86,16 @@ async def assembled(
         judges = await stack.enter_async_context(BatchedJudges(guarded.guards, metrics))
         engine = VllmClient(engine_url, engine_key, idle_timeout_s=settings.engine_idle_timeout_s)
         stack.push_async_callback(engine.close)
-        gate = Gate(engine, judges, ledger, lambda _: guarded.policy, metrics, settings.max_exchanges)
+        gate = Gate(
+            engine,
+            judges,
+            ledger,
+            lambda _: guarded.policy,
+            metrics,
+            max_exchanges=settings.max_exchanges,
+            early_exchanges=settings.early_exchanges,
+            max_prompt_chars=settings.max_prompt_chars,
+        )
         metrics.in_force([guarded.policy], [(g.name, g.version, g.digest) for g in guarded.guards])
         keys, made = await _keys(settings, ledger)
         watch = asyncio.create_task(_watch(gate, ledger, metrics))

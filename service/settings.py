@@ -39,6 +39,8 @@ class Settings(BaseSettings):
     spool_limit_mb: int = Field(1024, gt=0, description="the spool refuses further events beyond this size")
 
     max_exchanges: int = Field(256, gt=0, description="exchanges at once; more are answered 429")
+    early_exchanges: int = Field(64, ge=0, description="above so many at once the engine waits for the input's verdict")
+    max_prompt_chars: int = Field(200_000, gt=0, description="longest prompt, all its texts together; longer is a 400")
     max_body_bytes: int = Field(4_000_000, gt=0, description="longest request body")
     requests_per_minute: int = Field(600, gt=0, description="rate limit of a key that has none of its own")
     drain_s: float = Field(30, ge=0, description="how long open streams may go on after SIGTERM")

@@ -50,6 +50,7 @@ def verdict(
         "choice": at.index if at else None,
         "channel": at.channel if at else passage.kind,
         "blocked": blocked,
+        "flagged": any(v.flagging for v in verdicts),
         "released_chars": at.hold.released if at else 0,
         "verdicts": [_plain(v) for v in verdicts],
         "texts": {"judged": passage.text},

@@ -195,7 +195,7 @@ class Exchange:
 
     @property
     def flagged(self) -> bool:
-        return any(v.action != "allow" or v.error for v in self.verdicts)
+        return any(v.flagging for v in self.verdicts)
 
 
 # What the pipeline needs from the outside. Clients implement these; the pipeline never imports a client.

@@ -17,6 +17,7 @@ from service.gate.exchange import (
     Asked,
     Caller,
     Engine,
+    EngineRejected,
     Exchange,
     Finished,
     GateError,
@@ -50,6 +51,7 @@ class Gate:
     metrics: Metrics
     max_exchanges: int = 256
     early_exchanges: int = 64  # above so many at once, the engine waits for the input's verdict
+    max_prompt_chars: int = 200_000
     in_flight: int = 0
 
 
@@ -176,7 +178,11 @@ async def _record(
         gate.metrics.verdict(v)
     if decision.guard_failed:
         exchange.outcome = "guard_unavailable"
-    await gate.ledger.commit(events.verdict(exchange, passage, decision.verdicts if blocked else fresh, blocked, at))
+    event = events.verdict(exchange, passage, decision.verdicts if blocked else fresh, blocked, at)
+    if event["flagged"]:
+        await gate.ledger.commit(event)
+    else:  # a failed guard during an outage: counted and kept, but nobody waits for the disk or reviews it
+        gate.ledger.append(event)
 
 
 def _first_content(gate: Gate, exchange: Exchange) -> None:
@@ -213,15 +219,22 @@ class _Work:
             await self.generation.stop()
 
 
-@asynccontextmanager
-async def _recorded(gate: Gate, exchange: Exchange) -> AsyncIterator[_Work]:
-    """Admission, `asked` before, `closed` after, whatever happens in between; the engine is stopped first."""
+def _admit(gate: Gate, asked: Asked) -> None:
     if gate.in_flight >= gate.max_exchanges:
         gate.metrics.overloaded()
         raise Overloaded
+    if (chars := sum(len(p.text) for p in asked.passages)) > gate.max_prompt_chars:
+        raise EngineRejected(f"The prompt has {chars} characters; at most {gate.max_prompt_chars} can be judged in time.")
+
+
+@asynccontextmanager
+async def _recorded(gate: Gate, exchange: Exchange) -> AsyncIterator[_Work]:
+    """Admission, `asked` before, `closed` after, whatever happens in between; the engine is stopped first."""
+    _admit(gate, exchange.asked)
     gate.ledger.append(events.asked(exchange))
     work = _Work(gate, exchange)
     gate.in_flight += 1
+    gate.metrics.in_flight.set(gate.in_flight)
     try:
         yield work
     except GateError as error:
@@ -236,6 +249,7 @@ async def _recorded(gate: Gate, exchange: Exchange) -> AsyncIterator[_Work]:
         raise
     finally:
         gate.in_flight -= 1
+        gate.metrics.in_flight.set(gate.in_flight)
         with anyio.CancelScope(shield=True):
             await work.stop()
             generation = work.generation

@@ -59,7 +59,7 @@ class Trail:
                 "event": "closed",
                 "id": f"{self.exchange_id}:closed",
                 "exchange_id": self.exchange_id,
-                "at": last["at"],
+                "at": last.get("at", 0.0),
                 "outcome": "interrupted",
                 "flagged": True,
             }

@@ -215,7 +215,9 @@ async def test_a_guard_failure_refuses(where):
     async with gate(guard=BrokenGuard(WORDS, trigger)) as g:
         with pytest.raises(GuardUnavailable):
             await run(g, asked())
-    assert g.ledger.of("closed")[0]["outcome"] == "guard_unavailable"
+    closed = g.ledger.of("closed")[0]
+    assert (closed["outcome"], closed["flagged"]) == ("guard_unavailable", False)
+    assert not g.ledger.of("verdict")[0]["flagged"]
 
 
 async def test_a_guard_failure_may_be_allowed_and_is_recorded():
@@ -297,6 +299,24 @@ async def test_admission_is_bounded():
             await run(g, asked())
         assert text_of(await first) == "Hello, how can I help you today?"
     assert len(g.ledger.of("asked")) == 1
+
+
+async def test_a_prompt_too_long_to_judge_is_turned_away():
+    """Beyond max_prompt_chars the caller is told so, with both numbers, before anything was asked."""
+    async with gate() as g:
+        g.max_prompt_chars = 10
+        with pytest.raises(EngineRejected, match="has 11 characters; at most 10"):
+            await run(g, asked("x" * 11))
+    assert g.ledger.events == []
+
+
+async def test_under_load_the_engine_waits_for_the_verdict():
+    """Above early_exchanges a refused input never reaches the engine."""
+    async with gate() as g:
+        g.early_exchanges = -1
+        with pytest.raises(Refused):
+            await run(g, asked("BOMB"))
+        assert g.engine.bodies == []
 
 
 async def test_replace_answers_in_the_models_place():
