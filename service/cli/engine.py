@@ -1,4 +1,4 @@
-"""`sluicegate engine`: vLLM's environment, its model, and running it alone."""
+"""`sluicegate engine`: vLLM's environment and its model."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -6,9 +6,7 @@ from typing import Annotated, Final
 
 import typer
 
-app = typer.Typer(
-    help="vLLM: install it, bring its model, run it without the gate.", no_args_is_help=True, add_completion=False
-)
+app = typer.Typer(help="vLLM: install it, bring its model.", no_args_is_help=True, add_completion=False)
 NOT_DONE: Final = 1
 
 
