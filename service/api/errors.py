@@ -27,15 +27,15 @@ APPEAL: Final = (
     "If this is a mistake, send the exchange_id to the operator of this service: every refusal is kept for review."
 )
 RETRY_AFTER_S: Final = 1
-_TEXT_ONLY: Final = "It goes round the gate."
+_ROUND: Final = "It goes round the gate."
 UNSUPPORTED: Final[Mapping[str, str]] = {
-    "add_generation_prompt": _TEXT_ONLY,
+    "add_generation_prompt": _ROUND,
     "allowed_token_ids": "It steers tokens past the guards.",
     "audio": "Audio cannot be judged. Ask for text.",
     "best_of": "Use n.",
-    "chat_template": _TEXT_ONLY,
-    "chat_template_kwargs": _TEXT_ONLY,
-    "continue_final_message": _TEXT_ONLY,
+    "chat_template": _ROUND,
+    "chat_template_kwargs": _ROUND,
+    "continue_final_message": _ROUND,
     "documents": "Send retrieved documents as tool messages: they are judged there.",
     "echo": "It would return text that was not judged as an answer. Prepend the prompt yourself.",
     "extra_body": "Send its fields at the top level.",

@@ -168,7 +168,7 @@ def test_too_many_choices_of_prompts(post):
 
 
 def test_a_long_prompt(post, engine):
-    """A prompt of 195,000 characters is judged and answered; one of a megabyte is refused, saying how long it may be."""
+    """A prompt of 195,000 characters is judged and answered; a megabyte is refused, saying how much may be."""
     text = "word " * 39_000
     assert post(messages=[{"role": "user", "content": text}]).status_code == 200
     assert engine.bodies[-1]["messages"][0]["content"] == text
