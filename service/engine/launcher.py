@@ -10,6 +10,7 @@ import socket
 import time
 from collections.abc import Callable
 from contextlib import suppress
+from itertools import chain, repeat
 from pathlib import Path
 from typing import IO, Final
 
@@ -25,6 +26,7 @@ log = structlog.get_logger(__name__)
 
 GRACE_S: Final = 8.0  # for vLLM to end by itself; it takes about 2
 BACKOFF_S: Final = (1.0, 2.0, 5.0, 15.0, 30.0)
+RESTART_TIMEOUT_S: Final = 900.0
 LOG_LIMIT_BYTES: Final = 16 * 1024**2
 
 
@@ -121,6 +123,7 @@ class EngineProcess:
         self.log_path.parent.mkdir(parents=True, exist_ok=True)
         if self.log_path.exists() and self.log_path.stat().st_size > LOG_LIMIT_BYTES:
             self.log_path.replace(self.log_path.with_suffix(".log.1"))
+        self.log_path.touch(mode=0o600)
         return self.log_path.open("ab")
 
     async def _until_healthy(self, deadline: float, on_progress: Callable[[str], None]) -> None:
@@ -139,24 +142,25 @@ class EngineProcess:
                 await asyncio.sleep(0.2)
 
     async def _supervise(self) -> None:
-        failures = 0
         while self._child:
             code = await self._child.wait()
-            await self._end_child()
             self.restarts += 1
-            pause_s = BACKOFF_S[min(failures, len(BACKOFF_S) - 1)]
-            log.error("engine_died", exit_code=code, restart_in_s=pause_s, log=str(self.log_path))
-            await asyncio.sleep(pause_s)
-            try:
-                await self._spawn()
-                await self._until_healthy(time.monotonic() + 900, lambda _: None)
-            except (EngineStartError, OSError) as error:
-                failures += 1
-                log.error("engine_restart_failed", error=str(error).splitlines()[0])
+            log.error("engine_died", exit_code=code, restarts=self.restarts, log=str(self.log_path))
+            for pause_s in chain(BACKOFF_S, repeat(BACKOFF_S[-1])):
                 await self._end_child()
-            else:
-                failures = 0
-                log.warning("engine_restarted", restarts=self.restarts)
+                await asyncio.sleep(pause_s)
+                if await self._came_back():
+                    break
+
+    async def _came_back(self) -> bool:
+        try:
+            await self._spawn()
+            await self._until_healthy(time.monotonic() + RESTART_TIMEOUT_S, lambda _: None)
+        except (EngineStartError, OSError) as error:
+            log.error("engine_restart_failed", error=str(error).splitlines()[0])
+            return False
+        log.warning("engine_restarted", restarts=self.restarts)
+        return True
 
     async def _end_child(self) -> None:
         child = self._child
@@ -169,6 +173,7 @@ class EngineProcess:
         with suppress(ProcessLookupError):
             os.killpg(child.pid, signal.SIGKILL)  # what is left when the leash itself was killed
         await child.wait()
+        self._child = None
 
     def _obituary(self, what: str) -> str:
         with self.log_path.open("rb") as file:
