@@ -76,7 +76,7 @@ class SqlLedger:
         return await self._shipper.stats()
 
     def _payload(self, event: Json) -> bytes:
-        exchange_id = event["exchange_id"]
+        exchange_id, event_id = event["exchange_id"], event["id"]
         body: dict[str, Any] = {name: value for name, value in event.items() if name != "texts"}
         if event["event"] == "asked":
             self.spool.check()
@@ -87,7 +87,7 @@ class SqlLedger:
         if event["event"] == "closed":
             self._keys.pop(exchange_id, None)
         if key is not None and event.get("texts"):
-            body["sealed"] = _sealed(key, event["id"], event["texts"])
+            body["sealed"] = _sealed(key, event_id, event["texts"])
         return orjson.dumps(body)
 
 

@@ -97,15 +97,15 @@ class Shipper:
         if self._adopting and not any(s.adopted and self._unread(s) for s in self._spool.segments):
             self._close_orphans()
         segment = next((s for s in self._spool.segments if self._unread(s)), None)
+        moved = bool(self._ready)
         if not self._ready and segment is not None:
-            self._take(segment, await asyncio.to_thread(self._read, segment))
-        shipped = bool(self._ready)
-        if shipped:
+            moved = self._take(segment, await asyncio.to_thread(self._read, segment))
+        if self._ready:
             await self._keep()
         self.discard()
         if not self._backlog_bytes() and not self._ready:
             self._caught_up_at = time.monotonic()
-        return segment is not None or shipped
+        return moved
 
     async def stats(self) -> Stats:
         """Never fails: what only the database knows stays as it was while it is away."""
@@ -133,19 +133,21 @@ class Shipper:
         """The next records of a file; a longer stretch is read when a short one holds no whole record."""
         start, end, sealed = self._at.get(segment.path, 0), segment.size_bytes, segment.sealed
         size = CHUNK_BYTES
-        with segment.path.open("rb") as file:
-            while True:
-                file.seek(start)
-                data = file.read(min(size, end - start))
-                found = records.read(data, CHUNK_EVENTS)
-                if found.events or size >= end - start:
-                    break
-                size *= 4
+        try:
+            with segment.path.open("rb") as file:
+                while True:
+                    file.seek(start)
+                    found = records.read(file.read(min(size, end - start)), CHUNK_EVENTS)
+                    if found.events or size >= end - start:
+                        break
+                    size *= 4
+        except FileNotFoundError:  # somebody removed it: the loss is told, the rest goes on
+            return records.Read([], end - start, end - start)
         if not found.events and sealed:  # a tail that a crash cut short
-            return records.Read([], len(data), 0 if segment.adopted else len(data))
+            return records.Read([], end - start, 0 if segment.adopted else end - start)
         return found
 
-    def _take(self, segment: Segment, found: records.Read) -> None:
+    def _take(self, segment: Segment, found: records.Read) -> bool:
         self._at[segment.path] = self._at.get(segment.path, 0) + found.end
         self._read_records += 0 if segment.adopted else len(found.events)
         if found.damaged_bytes:
@@ -154,6 +156,7 @@ class Shipper:
             log.error("spool_damaged", file=segment.path.name, damaged_bytes=found.damaged_bytes)
         for event in found.events:
             self._add(event, segment.path)
+        return found.end > 0
 
     def _add(self, event: Json, path: Path) -> None:
         exchange_id = event["exchange_id"]

@@ -4,6 +4,7 @@
 """
 
 import asyncio
+import contextlib
 import fcntl
 import os
 import threading
@@ -147,7 +148,8 @@ class Spool:
             waiting = [done for _, done in batch if done is not None]
             error = self._attempt(durable=bool(waiting) or closing)
             if waiting:
-                self._loop.call_soon_threadsafe(_settle, waiting, error)
+                with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
+                    self._loop.call_soon_threadsafe(_settle, waiting, error)
 
     def _attempt(self, durable: bool) -> Exception | None:
         """Writes what is not in the file yet; after a failure everything not known to be durable, again."""
@@ -200,8 +202,12 @@ class Spool:
 
     def _open_next(self) -> None:
         path = self.folder / f"{self._boot}-{self._made + 1:06d}.log"
-        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        sync_folder(self.folder)
+        fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)  # there only if an attempt failed half-way
+        try:
+            sync_folder(self.folder)
+        except OSError:
+            os.close(fd)
+            raise
         if self._made:
             os.close(self._fd)
             self.segments[-1].sealed = True
@@ -224,7 +230,8 @@ class Spool:
         """Removes a file whose every event is in the database; a damaged one is put aside under another name."""
         self.segments.remove(segment)
         if damaged:
-            segment.path.rename(segment.path.with_suffix(".damaged"))
+            with contextlib.suppress(FileNotFoundError):
+                segment.path.rename(segment.path.with_suffix(".damaged"))
         else:
             segment.path.unlink(missing_ok=True)
         self._unlock([b for b in self._locks if b != self._boot and not logs(self.folder, b)])

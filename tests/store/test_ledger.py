@@ -197,6 +197,19 @@ async def test_damage_is_counted_put_aside_and_survived(running, store, settings
     assert [p.suffix for p in settings.spool.iterdir()] == [".damaged"]
 
 
+async def test_a_spool_file_that_somebody_removes_is_a_counted_loss(running, store, settings):
+    """A file that is removed from under the ledger is counted as damage, and what is written later is stored."""
+    async with running() as ledger:
+        await ledger.commit(asked(new_id()))
+    (path,) = settings.spool.glob("*.log")
+    size_bytes = path.stat().st_size
+    async with running() as ledger:
+        path.unlink()  # the shipper has not had its first turn yet
+        await write(ledger, flagged(new_id()))
+        assert (await ledger.stats()).damaged_bytes == size_bytes
+    assert len(await rows(store, Exchange)) == 1
+
+
 async def test_an_exchange_the_database_cannot_take_holds_up_nobody(running, store, settings):
     """An event that lacks a field is put aside, still sealed, and the exchanges around it are stored."""
     good, bad = new_id(), new_id()

@@ -1,7 +1,9 @@
 import asyncio
 import os
+import random
 import resource
 import threading
+from pathlib import Path
 
 import orjson
 import pytest
@@ -234,3 +236,37 @@ async def test_a_folder_that_cannot_be_written_is_told_at_start(tmp_path):
     (tmp_path / "file").write_text("")
     with pytest.raises(LedgerUnavailable, match="file/spool"):
         await Spool(tmp_path / "file" / "spool").start()
+
+
+async def test_through_any_sequence_of_failures_nothing_is_lost_torn_or_out_of_order(spool_at, tmp_path):
+    """With syncs that fail at random and files that rotate, every event is in the log once the disk works, none torn,
+    in the order it was put, and every commit that returned was made durable by a sync that succeeded."""
+    dice = random.Random(7)
+    synced = set()
+
+    def sync(fd):
+        if dice.random() < 0.4:
+            raise OSError(5, "Input/output error")
+        synced.update(e["id"] for e in read(Path(f"/proc/self/fd/{fd}").read_bytes()).events)
+
+    spool = await spool_at(sync=sync, rotate_bytes=3_000)
+    committed, refused = set(), 0
+    for number in range(400):
+        if dice.random() < 0.5:
+            spool.append(payload(number, 100))
+            continue
+        try:
+            await spool.commit(payload(number, 100))
+            assert number in synced
+            committed.add(number)
+        except LedgerUnavailable:
+            refused += 1
+    while not spool.writable or spool.unwritten_bytes:
+        await asyncio.sleep(0.05)
+    await spool.stop()
+    files = [read(path.read_bytes()) for path in sorted((tmp_path / "spool").glob("*.log"))]
+    assert [e["id"] for found in files for e in found.events] == list(range(400))
+    assert not any(found.damaged_bytes for found in files)
+    assert len(files) > 5
+    assert committed
+    assert refused > 50
