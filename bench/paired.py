@@ -1,7 +1,7 @@
 """The guarded service beside the very same vLLM without it: `make bench`.
 
-    python -m bench.paired             # starts vLLM and the gateway, half an hour on two cores
-    python -m bench.paired --quick     # a few minutes, wide intervals, writes nothing
+    python -m bench.paired             # starts vLLM and the gateway, a quarter of an hour on two cores
+    python -m bench.paired --quick     # two minutes, wide intervals, writes nothing
     python -m bench.paired --engine-url URL --engine-key KEY     # this vLLM; with --url and --key this gateway too
 
 Rounds of the same prompts and seeds in turns (ABBA), the first pair dropped. Before that, vLLM against itself: what no
@@ -97,19 +97,19 @@ def figures(paired: Paired, needed_chars: int) -> dict[str, Any]:
         return [[a.end_s / a.tokens for a in r] for r in rounds]
 
     needed = [[a.reached_s(needed_chars) for a in r] for r in bare]
-    speeds = [[r.tokens / r.wall_s for r in side] for side in (paired.ours, paired.bare)]
+    speed, bare_speed = ([r.tokens / r.wall_s for r in side] for side in (paired.ours, paired.bare))
     ratios: dict[str, Interval] = {
         "first_content_p50": quantile_ratio(first(ours), first(bare), 0.5),
         "first_content_p99": quantile_ratio(first(ours), first(bare), 0.99),
         "first_content_to_text_needed_p50": quantile_ratio(first(ours), needed, 0.5),
         "per_token_p50": quantile_ratio(per_token(ours), per_token(bare), 0.5),
-        "tokens_per_s": median_ratio(*speeds),
+        "tokens_per_s": median_ratio(speed, bare_speed),
     }
     answers = sum(len(r.answers) for r in paired.ours)
     return {
         **{name: ratio.document() for name, ratio in ratios.items()},
         "bare_first_content_p50_s": round(_median([s for r in first(bare) for s in r]), 4),
-        "bare_tokens_per_s": round(_median(speeds[1]), 1),
+        "bare_tokens_per_s": round(_median(bare_speed), 1),
         "compared_share": round(sum(map(len, ours)) / answers, 3),
         "load_cpu_share": round(_median([r.cpu_s / r.wall_s for r in (*paired.ours, *paired.bare)]), 3),
     }
@@ -176,20 +176,20 @@ async def run(options: argparse.Namespace) -> None:
         print(write(options.out or "paired", "make bench", document))
 
 
-def main() -> None:
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="a few minutes; writes nothing unless --out is given")
-    parser.add_argument("--rounds", type=int, default=Size.rounds, help="paired rounds for each number of streams")
+    parser.add_argument("--rounds", type=int, default=Size().rounds, help="paired rounds for each number of streams")
     parser.add_argument("--out", help="name of the results file, without .json")
-    for name, what in (("url", "a gateway that runs"), ("engine-url", "its vLLM")):
-        parser.add_argument(f"--{name}", help=what)
-    for name in ("key", "engine-key"):
-        parser.add_argument(f"--{name}", help="and its key")
-    options = parser.parse_args()
+    parser.add_argument("--engine-url", help="a vLLM that runs")
+    parser.add_argument("--engine-key", help="and its key")
+    parser.add_argument("--url", help="a gateway that runs in front of it")
+    parser.add_argument("--key", help="and its key")
+    options = parser.parse_args(argv)
     if options.url and not options.engine_url:
         parser.error("--url needs --engine-url: what is compared must be the very same vLLM")
-    asyncio.run(run(options))
+    return options
 
 
 if __name__ == "__main__":
-    main()
+    asyncio.run(run(arguments()))

@@ -1,6 +1,6 @@
 """CPU time per relayed chunk: the gateway with guards out of the path, beside the least a relay can be.
 
-    python -m bench.relay            # ten minutes; --quick for one round
+    python -m bench.relay            # five minutes; --quick for a short one
 
 A paced local source stands in for vLLM. Both relays serve the same streams in turns (ABBA). What counts is the CPU time
 of the relay's process, so other work on the machine disturbs little. First bare against bare: what no difference looks
@@ -119,12 +119,15 @@ async def measure(size: Size) -> dict[str, object]:
     }
 
 
-def main() -> None:
+def arguments(argv: Sequence[str] | None = None) -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--quick", action="store_true", help="one short round; writes nothing")
-    parser.add_argument("--rounds", type=int, default=Size.rounds)
+    parser.add_argument("--rounds", type=int, default=Size().rounds, help="paired rounds of the gateway")
     parser.add_argument("--loop", default="uvloop", choices=["uvloop", "asyncio"])
-    options = parser.parse_args()
+    return parser.parse_args(argv)
+
+
+def main(options: argparse.Namespace) -> None:
     size = Size(4, 100, 150.0, 2, options.loop) if options.quick else Size(rounds=options.rounds, loop=options.loop)
     figures = asyncio.run(measure(size))
     for side in ("bare_again", "gateway", "gateway_segment_per_chunk"):
@@ -134,4 +137,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    main(arguments())

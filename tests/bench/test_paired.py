@@ -4,6 +4,7 @@ import os
 
 import pytest
 
+from bench import paired, relay
 from bench.flops import judged
 from bench.load import Answer, Load, Round
 from bench.paired import QUICK, ROWS, Paired, Size, figures, measure, table
@@ -72,6 +73,14 @@ def test_judged_passages_follow_the_gate():
     assert reached[0] == 32
     assert reached[-1] == 400
     assert all(s.since <= reached[i - 1] for i, s in enumerate(segments) if i)
+
+
+def test_arguments():
+    """Full counts are the default; a gateway without the vLLM behind it cannot be compared."""
+    assert paired.arguments([]).rounds == Size().rounds
+    assert relay.arguments([]).rounds == relay.Size().rounds
+    with pytest.raises(SystemExit):
+        paired.arguments(["--url", "http://127.0.0.1:1"])
 
 
 @pytest.mark.engine
