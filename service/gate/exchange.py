@@ -126,10 +126,10 @@ class Asked:
     subject: str | None = None
     id: str = field(default_factory=lambda: "exc_" + uuid.uuid4().hex)
 
-    @property
-    def prompt(self) -> str:
-        """The text that an answer answers: the last one a user sent."""
-        return next((p.text for p in reversed(self.passages) if p.kind == "prompt"), "")
+    def prompt_of(self, index: int) -> str:
+        """The text that choice `index` answers: the last one a user sent; of several completions, each its own."""
+        prompts = [p.text for p in self.passages if p.kind == "prompt"] or [""]
+        return prompts[index * len(prompts) // self.choices] if self.endpoint == "completions" else prompts[-1]
 
 
 class Rewrite(Protocol):

@@ -25,7 +25,7 @@ class Channelled:
     seen: set[tuple[str, str]] = field(default_factory=set)  # (guard, category) already in the ledger
 
     def passage(self, asked: Asked) -> Passage:
-        return Passage(self.hold.text, KINDS[self.channel], asked.prompt, since=self.hold.released)
+        return Passage(self.hold.text, KINDS[self.channel], asked.prompt_of(self.index), since=self.hold.released)
 
     def piece(self, text: str, logprobs: tuple[Any, ...]) -> Piece:
         if self.tool is None:

@@ -3,7 +3,7 @@
 import asyncio
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
 import anyio
@@ -238,6 +238,8 @@ async def _recorded(gate: Gate, exchange: Exchange) -> AsyncIterator[_Work]:
     try:
         yield work
     except GateError as error:
+        if isinstance(error, LedgerUnavailable):
+            gate.metrics.ledger_errors.labels("commit").inc()
         if exchange.outcome == "interrupted":
             exchange.outcome = error.code if error.code != "invalid_request_error" else "rejected"
         raise
@@ -255,5 +257,7 @@ async def _recorded(gate: Gate, exchange: Exchange) -> AsyncIterator[_Work]:
             generation = work.generation
             choices, usage = (generation.choices, generation.usage) if generation else ([], None)
             gate.metrics.closed(exchange, choices)
-            with suppress(LedgerUnavailable):  # counted there; the shipper closes what has no end as interrupted
+            try:
                 gate.ledger.append(events.closed(exchange, choices, usage))
+            except LedgerUnavailable:  # what has no end in the ledger is closed there as interrupted
+                gate.metrics.ledger_errors.labels("append").inc()

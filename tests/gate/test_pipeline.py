@@ -319,6 +319,17 @@ async def test_under_load_the_engine_waits_for_the_verdict():
         assert g.engine.bodies == []
 
 
+async def test_each_completion_is_judged_in_the_light_of_its_own_prompt():
+    """Of several prompts, a choice is judged with the one it continues."""
+    guard = WordGuard(WORDS)
+    request = Asked("completions", {}, (Passage("first"), Passage("second")), lambda _: {}, choices=4)
+    deltas = [d for i in range(4) for d in text_deltas(f"answer {i}", index=i, usage=False)]
+    async with gate(ScriptedEngine(deltas), guard) as g:
+        await run(g, request)
+    judged = {p.text: p.prompt for p in guard.judged if p.kind == "response" and p.text.startswith("answer")}
+    assert [judged[f"answer {i}"] for i in range(4)] == ["first", "first", "second", "second"]
+
+
 async def test_replace_answers_in_the_models_place():
     """A replaced input gets the policy's text and finish reason content_filter."""
     async with gate(input={"harm": {"action": "replace"}}, replacement="No.") as g:
