@@ -223,8 +223,9 @@ def _admit(gate: Gate, asked: Asked) -> None:
     if gate.in_flight >= gate.max_exchanges:
         gate.metrics.overloaded()
         raise Overloaded
-    if (chars := sum(len(p.text) for p in asked.passages)) > gate.max_prompt_chars:
-        raise EngineRejected(f"The prompt has {chars} characters; at most {gate.max_prompt_chars} can be judged in time.")
+    chars, most = sum(len(p.text) for p in asked.passages), gate.max_prompt_chars
+    if chars > most:
+        raise EngineRejected(f"The prompt has {chars} characters; at most {most} can be judged in time.")
 
 
 @asynccontextmanager
