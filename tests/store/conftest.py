@@ -4,6 +4,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 import uuid
 from pathlib import Path
@@ -27,8 +28,7 @@ def postgres(tmp_path_factory):
     binaries = _pg_bin()
     if binaries is None:
         pytest.skip("no PostgreSQL binaries (Debian: postgresql)")
-    home = Path(f"/tmp/sg-pg-{uuid.uuid4().hex[:8]}")  # the socket's path must be short
-    home.mkdir(mode=0o755)
+    home = Path(tempfile.mkdtemp(prefix="sg-pg-"))  # not pytest's own folder: the socket's path must be short
     user = None
     if os.geteuid() == 0:  # PostgreSQL refuses to run as root
         user = "postgres"
