@@ -51,10 +51,10 @@ def architecture(folder: Path, layers: int | None = None) -> dict[str, Any]:
     return _first_layers({key: config[key] for key in ARCHITECTURE}, layers)
 
 
-def of_guard(folder: Path, layers: int | None = None) -> dict[str, Any]:
-    """The same of a guard, from its manifest."""
+def of_guard(folder: Path, layers: int | None = None) -> tuple[dict[str, Any], list[str]]:
+    """The same of a guard, from its manifest, and its categories in order."""
     manifest, _ = read_manifest(folder)
-    return _first_layers(manifest.architecture, layers)
+    return _first_layers(manifest.architecture, layers), list(manifest.heads)
 
 
 def _first_layers(found: dict[str, Any], layers: int | None) -> dict[str, Any]:

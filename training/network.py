@@ -1,6 +1,6 @@
 """The default guard as a torch network: a BERT-like encoder, the mean over the judged segment, one logit a category."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -54,10 +54,24 @@ def from_encoder(folder: Path, architecture: Mapping[str, Any], heads: int) -> G
     return network
 
 
-def from_onnx(path: Path, architecture: Mapping[str, Any], heads: int) -> GuardNetwork:
-    """The network of an exported guard: its initialisers carry the torch names."""
-    network = GuardNetwork(architecture, heads)
-    stored = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(str(path)).graph.initializer}
-    state = {name: torch.from_numpy(np.array(stored[name], np.float32)) for name, _ in network.named_parameters()}
-    network.load_state_dict(state, strict=False)
+def from_onnx(
+    path: Path, architecture: Mapping[str, Any], stored: Sequence[str], wanted: Sequence[str] | None = None
+) -> GuardNetwork:
+    """The network of an exported guard: its initialisers carry the torch names.
+
+    Args:
+        stored: categories of the guard, in order.
+        wanted: categories of the network; heads that the guard lacks start fresh. By default those of the guard.
+    """
+    network = GuardNetwork(architecture, len(wanted or stored))
+    values = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(str(path)).graph.initializer}
+    with torch.no_grad():
+        for name, parameter in network.named_parameters():
+            value = torch.from_numpy(np.array(values[name], np.float32))
+            if not name.startswith("heads."):
+                parameter.copy_(value)
+                continue
+            for row, category in enumerate(wanted or stored):
+                if category in stored:
+                    parameter[row] = value[list(stored).index(category)]
     return network

@@ -40,7 +40,7 @@ def family(row: Row) -> str:
 
 
 def fingerprint(text: str) -> str:
-    """The same for texts that differ only in case, accents, punctuation, spacing or numbers."""
+    """The same for texts that differ only in case, punctuation, spacing, letter forms or numbers."""
     words = _WORD.findall(unicodedata.normalize("NFKD", text).casefold())
     said = " ".join("0" if w.isdigit() else w for w in words) or text
     return hashlib.blake2b(said.encode(), digest_size=16).hexdigest()

