@@ -130,10 +130,18 @@ def secrets(text: str) -> Iterator[Match]:
         for match in (m for rule in CREDENTIAL_URLS for m in rule.finditer(text)):
             if not PLACEHOLDER.search(match.group(1)):
                 yield Match(match.start(1), match.end(1), "secret", 0.9)
+    yield from _assigned(text)
+
+
+def _assigned(text: str) -> Iterator[Match]:
+    """Values beside a telling word; one that is no secret may hold another such pair."""
     lowered = text.lower()
-    for match in ASSIGNED.finditer(text) if any(word in lowered for word in ASSIGNED_WORDS) else ():
-        if score := _assigned_score(match["value"].rstrip(".!?:"), match["link"]):
+    match = ASSIGNED.search(text) if any(word in lowered for word in ASSIGNED_WORDS) else None
+    while match:
+        score = _assigned_score(match["value"].rstrip(".!?:"), match["link"])
+        if score:
             yield Match(match.start("value"), match.end("value"), "secret", score)
+        match = ASSIGNED.search(text, match.end() if score else match.start("value"))
 
 
 def _assigned_score(value: str, link: str) -> float:

@@ -202,16 +202,17 @@ NEXT_NUMBER_CHARS: Final = 8  # "call 467 3395 or 467 3396"
 
 def phones(text: str, regions: tuple[str, ...]) -> Iterator[Match]:
     """Telephone numbers: with country code, in a format of one of `regions`, or right after a word such as "call"."""
-    last = None  # where the number before this one ended
+    last = -NEXT_NUMBER_CHARS - 1  # where the number before this one ended
     for run in PHONE_RUN.finditer(text):
-        if not _phone_like(run.group()) or GLUED_BEFORE.match(text, run.start() - 1 if run.start() else len(text)):
+        glued = run.start() not in (0, last) and GLUED_BEFORE.match(text, run.start() - 1)
+        if glued or not _phone_like(run.group()):
             continue
         extension = EXTENSION.match(text, run.end())
         if not extension and GLUED_AFTER.match(text, run.end()):
             continue
-        context = text[max(last or 0, run.start() - CONTEXT_CHARS) : run.start()].rpartition("]")[2]
-        near = last is not None and run.start() - last <= NEXT_NUMBER_CHARS
-        if score := _phone_score(run.group(), regions, told=near or bool(PHONE_WORD.search(context))):
+        context = text[max(0, last, run.start() - CONTEXT_CHARS) : run.start()].rpartition("]")[2]
+        told = run.start() - last <= NEXT_NUMBER_CHARS or PHONE_WORD.search(context) is not None
+        if score := _phone_score(run.group(), regions, told=told):
             last = extension.end() if extension else run.end()
             yield Match(run.start(), last, "phone", score)
 

@@ -36,6 +36,7 @@ CONTEXT = [
     ('"client_secret": "Zq8~fTr2.Kp0-uWx5_vBn9"', "Zq8~fTr2.Kp0-uWx5_vBn9"),
     ("the password is hunter2-Hunter2, keep it", "hunter2-Hunter2"),
     ("Authorization: Bearer 9f86d081884c7d659a2feaa0c55ad015", "9f86d081884c7d659a2feaa0c55ad015"),
+    ("token=x://API_KEY=a8f5f167f44f4964e6c998dee827110c", "a8f5f167f44f4964e6c998dee827110c"),
     ("postgres://app:s3cr3t-pa55@db.internal/orders", "s3cr3t-pa55"),
     ("AccountKey=" + "aB1/" * 22, "AccountKey=" + "aB1/" * 22),
 ]
@@ -132,12 +133,9 @@ def test_redacted_text_is_clean(text):
 @given(texts)
 def test_redaction_touches_spans_only(text):
     """Characters outside the spans stay, in order."""
-    found = spans(text)
+    found = [Span(s.start, s.end, "\ue000") for s in spans(text)]
     inside = {i for s in found for i in range(s.start, s.end)}
-    rest, pieces = redact(text, found), "".join(c if i not in inside else "\0" for i, c in enumerate(text)).split("\0")
-    for piece in filter(None, pieces):
-        before, _, rest = rest.partition(piece)
-        assert before == "" or before.endswith("]")
+    assert redact(text, found).replace("[\ue000]", "") == "".join(c for i, c in enumerate(text) if i not in inside)
 
 
 @given(texts, texts, st.integers(0, 120))
@@ -169,6 +167,7 @@ def test_overlaps_merge_into_the_longest():
 HOSTILE = ["1", "1 ", "4111 1111 1111 1111 ", "a@", "@", "x@a.", "eyJ", "eyJhbGciOi.", "sk-", "//", "://a:", "aws key "]
 HOSTILE += [
     "token=a1",
+    "token=xxxxa1",
     "GB82 ",
     "+1 ",
     "(1",
