@@ -57,14 +57,20 @@ def environment(home: Path, **settings: str) -> dict[str, str]:
     return os.environ | {f"SLUICEGATE_{name.upper()}": value for name, value in (own | settings).items()}
 
 
-async def started(home: Path, **settings: str) -> tuple[asyncio.subprocess.Process, str]:
-    """`sluicegate serve` on a free port, ready; its process and URL."""
+@asynccontextmanager
+async def gateway(home: Path, **settings: str) -> AsyncIterator[tuple[asyncio.subprocess.Process, str]]:
+    """`sluicegate serve` on a free port, ready; its process and URL. Killed at the end if it still runs."""
     process = await asyncio.create_subprocess_exec(
         SLUICEGATE, "serve", "--port", "0", env=environment(home, **settings), stderr=asyncio.subprocess.PIPE
     )
-    said = b""
-    while not (found := re.search(rb"is ready: (http://[\d.:]+)", said)):
-        line = await process.stderr.readline()
-        assert line, said.decode()
-        said += line
-    return process, found.group(1).decode()
+    try:
+        said = b""
+        while not (found := re.search(rb"is ready: (http://[\d.:]+)", said)):
+            line = await process.stderr.readline()
+            assert line, said.decode()
+            said += line
+        yield process, found.group(1).decode()
+    finally:
+        if process.returncode is None:
+            process.kill()
+        await process.wait()

@@ -25,15 +25,11 @@ KEEPALIVE_S: Final = 3.0  # below uvicorn's 5: a connection must not be reused w
 class VllmClient:
     """`service.gate.exchange.Engine` over HTTP. Made inside a running event loop.
 
-    `model` takes the place of whatever the request names; without it the engine's first model does.
     `idle_timeout_s` is the longest silence within one generation, the wait for the first token included.
     """
 
-    def __init__(
-        self, url: str, key: str | None = None, *, model: str | None = None, idle_timeout_s: float = 120
-    ) -> None:
+    def __init__(self, url: str, key: str | None = None, *, idle_timeout_s: float = 120) -> None:
         self._url = url.rstrip("/").removesuffix("/v1")
-        self._model = model
         self._salt_key = secrets.token_bytes(32)
         headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         self._session = aiohttp.ClientSession(
@@ -54,7 +50,6 @@ class VllmClient:
             EngineUnavailable: no connection, silence, any other status, or a stream that ends early.
         """
         request = body | {
-            "model": self._model or await self._first_model(),
             "stream": True,
             "stream_options": {"include_usage": True},
             "cache_salt": self._salt(tenant),
@@ -89,10 +84,6 @@ class VllmClient:
                 return response.status == 200
         except FAILURES:
             return False
-
-    async def _first_model(self) -> str:
-        self._model = str((await self._listed())[0]["id"])
-        return self._model
 
     async def _listed(self) -> list[Json]:
         try:

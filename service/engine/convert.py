@@ -18,6 +18,8 @@ def convert(gguf: Path, template: Path, out: Path) -> None:
     model = AutoModelForCausalLM.from_pretrained(
         gguf.parent, gguf_file=gguf.name, dtype=torch.bfloat16, quantization_config=GgufConfig(dequantize=True)
     )
+    # what its makers advise; vLLM takes it as the default of a request, and without it a small model babbles
+    model.generation_config.update(do_sample=True, temperature=0.2, top_p=0.9)
     model.save_pretrained(out)
 
 

@@ -12,7 +12,7 @@ import aiohttp
 
 from service.ledger.ledger import open_store
 from service.settings import Settings
-from tests.gateway import KEY, started, wire
+from tests.gateway import KEY, gateway, wire
 
 KILLS = 200 if os.environ.get("SLUICEGATE_PROVE") else 20
 CLIENTS = 8
@@ -94,14 +94,16 @@ async def test_what_was_seen_flagged_survives_kill_9(tmp_path: Path):
     policy.write_text(POLICY)
     async with wire(TEXT) as engine:
         for number in range(KILLS):
-            process, url = await started(home, policy=str(policy), engine_url=engine)
-            async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session:
+            async with (
+                gateway(home, policy=str(policy), engine_url=engine) as (process, url),
+                aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session,
+            ):
                 kinds = [refusals, flagged_streams] * (CLIENTS // 2)
                 await until_killed([kind(session, url, seen) for kind in kinds], process, dice.uniform(0.05, 1.2))
             print(f"kill {number + 1}/{KILLS}: {len(seen.refused)} refusals, {len(seen.delivered)} flagged deliveries")
-        process, _ = await started(home, policy=str(policy), engine_url=engine)  # adopts what the dead left
-        process.send_signal(signal.SIGTERM)
-        assert await asyncio.wait_for(process.wait(), 60) == 0
+        async with gateway(home, policy=str(policy), engine_url=engine) as (process, _):  # adopts what the dead left
+            process.send_signal(signal.SIGTERM)
+            assert await asyncio.wait_for(process.wait(), 60) == 0
     texts, blocked = await stored(home)
     assert len(seen.refused) > KILLS
     assert len(seen.delivered) > KILLS

@@ -41,7 +41,7 @@ async def serve() -> AsyncIterator[Serve]:
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()
-        client = VllmClient(f"http://127.0.0.1:{runner.addresses[0][1]}/v1", "key", **({"model": "m"} | options))
+        client = VllmClient(f"http://127.0.0.1:{runner.addresses[0][1]}/v1", "key", **options)
         closing.extend([client.close, runner.cleanup])
         return client
 
@@ -112,7 +112,7 @@ async def test_silence(serve: Serve):
 
 async def test_refused():
     """No engine at the address is an engine unavailable, for every call."""
-    client = VllmClient("http://127.0.0.1:9", model="m")
+    client = VllmClient("http://127.0.0.1:9")
     with pytest.raises(EngineUnavailable):
         await read(client)
     with pytest.raises(EngineUnavailable):
@@ -158,7 +158,7 @@ async def test_nonsense(serve: Serve, body: bytes):
 
 
 async def test_request(serve: Serve):
-    """The engine is asked to stream, by its key and model, with a cache salt that differs by tenant alone."""
+    """The engine is asked to stream, by its key, with a cache salt that differs by tenant alone."""
     asked: list[tuple[str | None, Any]] = []
 
     async def answer(request: web.Request) -> web.StreamResponse:
@@ -170,24 +170,9 @@ async def test_request(serve: Serve):
         async for _ in client.stream("chat", {"messages": [], "model": "theirs", "stream": False}, tenant):
             pass
     salts = [body.pop("cache_salt") for _, body in asked]
-    expected = {"messages": [], "model": "m", "stream": True, "stream_options": {"include_usage": True}}
+    expected = {"messages": [], "model": "theirs", "stream": True, "stream_options": {"include_usage": True}}
     assert asked == [("Bearer key", expected)] * 3
     assert salts[0] == salts[1] != salts[2]
-
-
-async def test_first_model(serve: Serve):
-    """Without a model of its own the client names the engine's first one."""
-    named = []
-
-    async def answer(request: web.Request) -> web.StreamResponse:
-        if request.path == "/v1/models":
-            return web.json_response({"data": [{"id": "first"}, {"id": "second"}]})
-        named.append((await request.json())["model"])
-        return await pieces(EVENTS)(request)
-
-    client = await serve(answer, model=None)
-    await read(client)
-    assert named == ["first"]
 
 
 async def test_connection_is_reused(serve: Serve):

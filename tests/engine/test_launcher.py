@@ -111,7 +111,7 @@ async def test_restart(launch: Launch):
     first, url, key = process.pid, process.url, process.key
     assert first
     os.kill(psutil.Process(first).children()[0].pid, signal.SIGKILL)
-    client = VllmClient(url, key, model="m")
+    client = VllmClient(url, key)
     deadline = time.monotonic() + 20
     while process.restarts == 0 or not await client.ready():
         assert time.monotonic() < deadline
@@ -277,7 +277,7 @@ async def test_vllm_dies_and_its_supervisor_too(small_model: Model, tmp_path: Pa
     )
     assert supervisor.stdout
     url, key, first = json.loads(await supervisor.stdout.readline())
-    client = VllmClient(url, key, model=small_model.name)
+    client = VllmClient(url, key)
     body = {"messages": [{"role": "user", "content": "Hello"}], "max_tokens": 2000, "ignore_eos": True}
     async with aclosing(client.stream("chat", body, "tenant")) as stream:
         await anext(stream)

@@ -230,7 +230,7 @@ async def test_key(engine: Any):
     """Without the engine's key there is no way round the gate; with a wrong one the engine is unavailable."""
     from service.gate.exchange import EngineUnavailable
 
-    client = VllmClient(engine.url, "wrong", model=engine.model)
+    client = VllmClient(engine.url, "wrong")
     with pytest.raises(EngineUnavailable):
         await ask(client)
     await client.close()

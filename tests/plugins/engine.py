@@ -76,6 +76,6 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
 @pytest.fixture
 async def vllm(engine: RunningEngine) -> AsyncIterator[VllmClient]:
-    client = VllmClient(engine.url, engine.key, model=engine.model)
+    client = VllmClient(engine.url, engine.key)
     yield client
     await client.close()

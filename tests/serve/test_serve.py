@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.gateway import KEY, SLUICEGATE, environment, started, wire
+from tests.gateway import KEY, SLUICEGATE, environment, gateway, wire
 
 PATTERNS = "name: p\nversion: 1\nguards: [patterns]\noutput: {card: {action: redact}}\n"
 TEXT = "A stream that takes about two seconds to end, so that it is still open when we are told to stop. " * 4
@@ -83,8 +83,10 @@ def test_a_missing_model_says_what_to_do(tmp_path, policy):
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 async def test_open_streams_are_drained(tmp_path, policy, number):
     """After the signal an open stream ends whole, new connections are refused, and the exit code is 0."""
-    async with wire(TEXT, cut=4, pause_s=0.02) as engine:
-        process, url = await started(tmp_path / "home", policy=policy, engine_url=engine)
+    async with (
+        wire(TEXT, cut=4, pause_s=0.02) as engine,
+        gateway(tmp_path / "home", policy=policy, engine_url=engine) as (process, url),
+    ):
         async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session:
             body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "go"}]}
             async with session.post(f"{url}/v1/chat/completions", json=body) as response:
@@ -101,16 +103,18 @@ async def test_open_streams_are_drained(tmp_path, policy, number):
 
 async def test_a_second_signal_ends_at_once(tmp_path, policy):
     """Whoever does not want to wait for the streams signals again; what was open is recorded."""
-    async with wire(TEXT, cut=1, pause_s=0.1) as engine:
-        process, url = await started(tmp_path / "home", policy=policy, engine_url=engine)
-        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session:
-            body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "go"}]}
-            async with session.post(f"{url}/v1/chat/completions", json=body) as response:
-                await response.content.readuntil(b'content":"A')
-                process.send_signal(signal.SIGTERM)
-                await asyncio.sleep(0.2)
-                process.send_signal(signal.SIGTERM)
-                assert await asyncio.wait_for(process.wait(), 10) == 0
+    body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": "go"}]}
+    async with (
+        wire(TEXT, cut=1, pause_s=0.1) as engine,
+        gateway(tmp_path / "home", policy=policy, engine_url=engine) as (process, url),
+        aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}) as session,
+        session.post(f"{url}/v1/chat/completions", json=body) as response,
+    ):
+        await response.content.readuntil(b'content":"A')
+        process.send_signal(signal.SIGTERM)
+        await asyncio.sleep(0.2)
+        process.send_signal(signal.SIGTERM)
+        assert await asyncio.wait_for(process.wait(), 10) == 0
 
 
 async def test_keys_are_made_and_shown_once(tmp_path, policy):
