@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import json
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -42,6 +43,28 @@ class ScriptedEngine:
 
     async def ready(self) -> bool:
         return True
+
+
+class EchoEngine(ScriptedEngine):
+    """Answers with the text, in the channel and in pieces of the size that the last message, a JSON wish, names."""
+
+    async def stream(self, endpoint: str, body: dict[str, Any], tenant: str) -> AsyncIterator[Delta]:
+        wish = json.loads(body["messages"][-1]["content"])
+        text, cut, variant = wish["text"], wish["cut"], wish["variant"]
+        index = 1 if variant == "second choice" else 0
+        if variant == "tool":
+            yield Delta(0, "tool_arguments", "", 0, "call_1", "lookup")
+        if index == 1:
+            yield Delta(0, "content", "A fine first choice.", finish_reason="stop")
+        for piece in (text[i : i + cut] for i in range(0, len(text), cut)):
+            await asyncio.sleep(0)
+            if variant == "tool":
+                yield Delta(0, "tool_arguments", piece, 0)
+            elif variant == "logprobs":
+                yield Delta(0, "content", piece, logprobs=[{"token": piece, "logprob": -0.1, "bytes": None}])
+            else:
+                yield Delta(index, "reasoning" if variant == "reasoning" else "content", piece)
+        yield Delta(index, finish_reason="stop")
 
 
 def text_deltas(

@@ -3,15 +3,17 @@
 import asyncio
 import json
 import os
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 
 import aiohttp
 import pytest
 
+from guards.classifier import Classifier
 from guards.policy import Policy
-from service.gate.exchange import Delta
-from tests.fakes import ScriptedEngine, WordGuard
-from tests.serving import served
+from guards.registry import load
+from guards.verdict import Passage, Scores
+from tests.fakes import EchoEngine, WordGuard
+from tests.serving import Served, served
 
 PROVE = bool(os.environ.get("SLUICEGATE_PROVE"))
 LOOKAHEAD = 16
@@ -20,10 +22,12 @@ LONG = "".join(chr(0x0391 + i) for i in range(17)) + "".join(chr(0x0430 + i) for
 PREFIX = LONG[:12]  # what the guard knows of the long phrase
 FILLER = "the quick brown fox jumps over the lazy dog and then it rests for a while in the warm sun "
 ANSWER = (FILLER * 4)[:320]
+THREAT = "You are worthless filth, you stupid disgusting bitch, and I will come and kill you and your whole family. "
 VARIANTS = ("content", "logprobs", "reasoning", "tool", "second choice")
 POLICY = Policy.model_validate(
     {
         "name": "leaks",
+        "deadline_s": 60,
         "version": 1,
         "guards": ["words"],
         "lookahead_chars": LOOKAHEAD,
@@ -34,39 +38,17 @@ POLICY = Policy.model_validate(
 )
 
 
-class Planted(ScriptedEngine):
-    """Answers with the phrase at the offset, in the channel and in pieces of the size that the prompt names."""
-
-    async def stream(self, endpoint: str, body: dict, tenant: str) -> AsyncIterator[Delta]:
-        wish = json.loads(body["messages"][-1]["content"])
-        phrase = SHORT if wish["phrase"] == "short" else LONG
-        text = ANSWER[: wish["offset"]] + phrase + ANSWER[wish["offset"] :]
-        pieces = [text[i : i + wish["cut"]] for i in range(0, len(text), wish["cut"])]
-        variant = wish["variant"]
-        index = 1 if variant == "second choice" else 0
-        if variant == "tool":
-            yield Delta(0, "tool_arguments", "", 0, "call_1", "lookup")
-        for number, piece in enumerate(pieces):
-            await asyncio.sleep(0)
-            if variant == "tool":
-                yield Delta(0, "tool_arguments", piece, 0)
-            elif variant == "logprobs":
-                yield Delta(0, "content", piece, logprobs=[{"token": piece, "logprob": -0.1, "bytes": None}])
-            else:
-                yield Delta(index, "reasoning" if variant == "reasoning" else "content", piece)
-            if index == 1 and number == 0:
-                yield Delta(0, "content", "A fine first choice.", finish_reason="stop")
-        yield Delta(index, finish_reason="stop")
-
-
 @pytest.fixture(scope="module")
 def service():
-    with served(POLICY, [WordGuard({"harm": SHORT, "hate": PREFIX})], Planted()) as running:
+    with served(POLICY, [WordGuard({"harm": SHORT, "hate": PREFIX})], EchoEngine()) as running:
         yield running
 
 
-async def ask(session, service, offset, cut, variant, phrase, stream) -> bytes:
-    wish = {"offset": offset, "cut": cut, "variant": variant, "phrase": phrase}
+async def ask(
+    session: aiohttp.ClientSession, service: Served, text: str, cut: int, variant: str, stream: bool
+) -> bytes:
+    """Everything that left the process for one request whose answer is `text`."""
+    wish = {"text": text, "cut": cut, "variant": variant}
     body = {
         "model": "scripted",
         "messages": [{"role": "user", "content": json.dumps(wish)}],
@@ -83,14 +65,19 @@ async def ask(session, service, offset, cut, variant, phrase, stream) -> bytes:
         return raw
 
 
-async def answers(service, places, variant, phrase, stream, at_once=8) -> AsyncIterator[tuple[int, int, bytes]]:
-    """What the client got for the phrase at each place (offset, cut)."""
+async def answers(
+    service: Served, texts: Sequence[tuple[str, int]], variant: str, stream: bool, at_once: int = 8
+) -> AsyncIterator[bytes]:
+    """What left for each (text, cut), in order."""
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {service.key}"}) as session:
-        for i in range(0, len(places), at_once):
-            some = places[i : i + at_once]
-            raws = await asyncio.gather(*(ask(session, service, o, c, variant, phrase, stream) for o, c in some))
-            for (offset, cut), raw in zip(some, raws, strict=True):
-                yield offset, cut, raw
+        for i in range(0, len(texts), at_once):
+            some = texts[i : i + at_once]
+            for raw in await asyncio.gather(*(ask(session, service, t, c, variant, stream) for t, c in some)):
+                yield raw
+
+
+def planted(phrase: str, offset: int) -> str:
+    return ANSWER[:offset] + phrase + ANSWER[offset:]
 
 
 def channel_text(raw: bytes, stream: bool, variant: str) -> str:
@@ -117,7 +104,9 @@ def leaked(raw: bytes, phrase: str) -> str:
 async def test_no_character_of_a_short_phrase_leaves_at_any_offset(service, variant, stream):
     """Of a phrase as long as the lookahead nothing leaves, wherever it is, however the engine cuts its text."""
     places = [(o, c) for o in range(len(ANSWER) + 1) for c in (range(1, 20) if PROVE else ((1, 3, 7)[o % 3],))]
-    async for offset, cut, raw in answers(service, places, variant, "short", stream):
+    raws = answers(service, [(planted(SHORT, o), c) for o, c in places], variant, stream)
+    for offset, cut in places:
+        raw = await anext(raws)
         assert leaked(raw, SHORT) == "", (offset, cut)
         assert ANSWER[:offset].startswith(channel_text(raw, stream, variant)), (offset, cut)
         assert b"content_filter" in raw, (offset, cut)
@@ -129,20 +118,71 @@ async def test_of_a_longer_phrase_nothing_leaves_after_what_the_guard_flags(serv
     """Nothing after the first prefix that the guard flags leaves; what left is a prefix of the answer."""
     offsets = range(len(ANSWER) + 1) if PROVE else range(0, len(ANSWER) + 1, 3)
     places = [(o, c) for o in offsets for c in (range(1, 20) if PROVE else ((1, 5, 11)[o % 3],))]
-    async for offset, cut, raw in answers(service, places, variant, "long", stream):
+    raws = answers(service, [(planted(LONG, o), c) for o, c in places], variant, stream)
+    for offset, cut in places:
+        raw = await anext(raws)
         assert leaked(raw, LONG[len(PREFIX) :]) == "", (offset, cut)
         got = channel_text(raw, stream, variant)
-        assert (ANSWER[:offset] + LONG + ANSWER[offset:]).startswith(got), (offset, cut)
+        assert planted(LONG, offset).startswith(got), (offset, cut)
         assert len(got) < offset + len(PREFIX), (offset, cut)
 
 
 async def test_a_clean_answer_of_the_same_shape_leaves_whole(service):
-    """The check can fail: without a phrase the flagged words know, everything leaves."""
-    async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {service.key}"}) as session:
-        raw = await ask(session, service, 0, 3, "content", "short", True)
-        assert b"content_filter" in raw
-    with served(POLICY, [WordGuard({"harm": "\x00", "hate": "\x00"})], Planted()) as open_gate:
-        async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {open_gate.key}"}) as session:
-            raw = await ask(session, open_gate, 40, 3, "content", "short", True)
-            assert leaked(raw, SHORT) == SHORT
-            assert channel_text(raw, True, "content") == ANSWER[:40] + SHORT + ANSWER[40:]
+    """The check can fail: where the guard knows other words, everything leaves."""
+    text = planted(SHORT, 40)
+    assert b"content_filter" in await anext(answers(service, [(text, 3)], "content", True))
+    with served(POLICY, [WordGuard({"harm": "\x00", "hate": "\x00"})], EchoEngine()) as open_gate:
+        raw = await anext(answers(open_gate, [(text, 3)], "content", True))
+        assert leaked(raw, SHORT) == SHORT
+        assert channel_text(raw, True, "content") == text
+
+
+class Recorder:
+    """A real guard; remembers what it was asked and what it said."""
+
+    def __init__(self, guard: Classifier) -> None:
+        self._guard = guard
+        self.name, self.version, self.digest, self.covers = guard.name, guard.version, guard.digest, guard.covers
+        self.said: list[tuple[str, float]] = []
+
+    def judge(self, passages: Sequence[Passage]) -> list[Scores]:
+        scores = self._guard.judge(passages)
+        answers = [(p, s) for p, s in zip(passages, scores, strict=True) if p.kind == "response"]
+        self.said += [(p.text, max(s.by_category.values())) for p, s in answers]
+        return scores
+
+
+async def test_with_the_guard_that_ships_only_what_it_judged_safe_leaves():
+    """At every offset, what left ends a lookahead before the longest text that the guard called safe, and once it
+    flagged a text nothing more left. Nine in ten of these plain threats it does flag, before they left whole."""
+    guard = Recorder(load("default"))
+    rules = {category: {"threshold": 0.5} for category in guard.covers("output")}
+    policy = Policy.model_validate(
+        {
+            "name": "ships",
+            "version": 1,
+            "guards": ["default"],
+            "deadline_s": 60,
+            "lookahead_chars": LOOKAHEAD,
+            "output": rules,
+        }
+    )
+    offsets = range(0, len(ANSWER) + 1, 1 if PROVE else 40)
+    flagged = 0
+    with served(policy, [guard], EchoEngine()) as service:
+        for offset in offsets:
+            guard.said.clear()
+            text = planted(THREAT, offset)
+            got = channel_text(await anext(answers(service, [(text, 4)], "content", True)), True, "content")
+            safe = [t for t, score in guard.said if score < 0.5]
+            unsafe = [t for t, score in guard.said if score >= 0.5]
+            assert text.startswith(got)
+            assert all(text.startswith(t) for t, _ in guard.said)
+            if unsafe:
+                flagged += 1
+                assert len(unsafe) == 1, "judged again after a refusal"
+                assert len(got) <= max((len(t) - LOOKAHEAD for t in safe), default=0), offset
+                assert THREAT not in got, offset
+            else:
+                assert got == text
+    assert flagged >= 0.9 * len(offsets), f"{flagged} of {len(offsets)}"
