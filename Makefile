@@ -26,7 +26,7 @@ test: $(GATEWAY) $(ENGINE)  ## every check, small counts, under 30 minutes
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/pytest
 
 prove: $(GATEWAY) $(ENGINE)  ## the same checks at full counts (hours); figures go to bench/results
-	@SLUICEGATE_PROVE=1 .venv/bin/pytest
+	@SLUICEGATE_PROVE=1 .venv/bin/pytest --timeout 14400
 
 bench: $(GATEWAY) $(ENGINE)  ## speed beside the very same vLLM without the gateway, and beside a bare relay; to bench/results
 	@.venv/bin/python -m bench.relay && .venv/bin/python -m bench.paired
