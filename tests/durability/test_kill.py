@@ -10,11 +10,13 @@ from pathlib import Path
 
 import aiohttp
 
+from bench import report
 from service.ledger.ledger import open_store
 from service.settings import Settings
 from tests.gateway import KEY, gateway, wire
 
-KILLS = 200 if os.environ.get("SLUICEGATE_PROVE") else 20
+PROVE = bool(os.environ.get("SLUICEGATE_PROVE"))
+KILLS = 200 if PROVE else 20
 CLIENTS = 8
 CARD = "4111 1111 1111 1111"
 TEXT = f"Certainly, here is a card number: {CARD}, and here is a good deal of text after it. " * 2
@@ -111,3 +113,6 @@ async def test_what_was_seen_flagged_survives_kill_9(tmp_path: Path):
     assert seen.refused | seen.delivered <= texts.keys()
     assert all("AKIAIOSFODNN7EXAMPLQ" in texts[i] for i in seen.refused)
     assert all(CARD in texts[i] for i in seen.delivered)
+    if PROVE:
+        seen_flagged = {"kills": KILLS, "refusals_seen": len(seen.refused), "deliveries_seen": len(seen.delivered)}
+        report.write("kill", "make prove (tests/durability/test_kill.py)", seen_flagged | {"lost": 0})
