@@ -1,5 +1,7 @@
 """Scores that mean probabilities: Platt scaling on held-out rows, with .5 at the operating point."""
 
+import argparse
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -10,10 +12,26 @@ from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 
 from guards.calibration import Floats, Platt, calibration_error, sigmoid
-from guards.classifier import MANIFEST, MODEL, TOKENIZER, Classifier, Head
+from guards.classifier import MANIFEST, MODEL, TOKENIZER, Classifier, Head, read_manifest
+from training import recipe
 from training.recipe import Recipe
 from training.rows import Row
 from training.views import with_views
+
+
+def main(argv: Sequence[str] | None = None) -> None:
+    """Calibrates a trained guard anew: other operating points or windows, the same weights."""
+    from training import train_guard  # which calls us
+
+    parser = argparse.ArgumentParser(prog="sluicegate-train calibrate", description=__doc__)
+    parser.add_argument("--recipe", type=Path, default=Path(__file__).with_name("recipes") / "guard.yaml")
+    parser.add_argument("--guard", type=Path, required=True, help="folder of the guard; its guard.json is replaced")
+    options = parser.parse_args(argv)
+    made_by = recipe.load(options.recipe)
+    architecture = read_manifest(options.guard)[0].architecture
+    heads, figures = calibrate(options.guard, made_by, train_guard.gather(made_by)["validation"])
+    write_manifest(options.guard, made_by, heads, architecture)
+    print(json.dumps(figures, indent=1))
 
 
 def calibrate(folder: Path, made_by: Recipe, rows: Sequence[Row]) -> tuple[dict[str, Head], dict[str, Any]]:
@@ -21,11 +39,16 @@ def calibrate(folder: Path, made_by: Recipe, rows: Sequence[Row]) -> tuple[dict[
     write_manifest(folder, made_by, {c: Head(stages=s) for c, s in made_by.heads.items()}, {})
     seen = with_views(rows, made_by.seed + 1)
     logits = Classifier(folder, threads=2, batch_tokens=8192).logits([r.passage for r in seen])
+    return fit_heads(made_by, seen, logits)
+
+
+def fit_heads(made_by: Recipe, rows: Sequence[Row], logits: Floats) -> tuple[dict[str, Head], dict[str, Any]]:
+    """The same from logits of shape (rows, heads)."""
     heads: dict[str, Head] = {}
     figures: dict[str, Any] = {}
     for nth, (category, stages) in enumerate(made_by.heads.items()):
-        known = np.array([category in r.labels and r.passage.stage in stages for r in seen])
-        labels = np.array([r.labels.get(category, 0) for r in seen])[known]
+        known = np.array([category in r.labels and r.passage.stage in stages for r in rows])
+        labels = np.array([r.labels.get(category, 0) for r in rows])[known]
         if len(set(labels.tolist())) < 2:
             print(f"{category}: no validation rows of both labels, left uncalibrated", flush=True)
             heads[category] = Head(stages=stages)
@@ -59,8 +82,6 @@ def fit_platt(logits: Floats, labels: NDArray[Any]) -> Platt:
 
 def write_manifest(folder: Path, made_by: Recipe, heads: Mapping[str, Head], architecture: Mapping[str, Any]) -> None:
     """`guard.json` over the files that are in `folder` now."""
-    import hashlib
-
     digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (MODEL, TOKENIZER)}
     manifest = {
         "name": made_by.name,

@@ -7,6 +7,7 @@ import typer
 
 VERBS: Final = {
     "guard": ("train_guard", "Train the default guard from a recipe."),
+    "calibrate": ("calibrate", "Set the operating points of a trained guard anew."),
     "evaluate-guard": ("evaluate_guard", "Figures of a guard by source, or with a source left out."),
 }
 

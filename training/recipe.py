@@ -45,7 +45,10 @@ class Recipe(_Strict):
     sources: dict[str, Annotated[int, Field(ge=0)]]
     machine_rows: Annotated[int, Field(ge=0)] = 0
     shares: dict[str, Share]
-    max_tokens: Annotated[int, Field(ge=32, le=512)]
+    max_tokens: Annotated[int, Field(ge=32, le=512, description="of one window of the guard")]
+    train_tokens: (
+        Annotated[int, Field(ge=32, le=512, description="of a training text; as max_tokens if not given")] | None
+    ) = None
     overlap_tokens: Annotated[int, Field(ge=0)]
     prompt_tokens: Annotated[int, Field(ge=0)]
     epochs: Annotated[float, Field(gt=0)]
@@ -76,7 +79,8 @@ class Recipe(_Strict):
 
     @cached_property
     def digest(self) -> str:
-        body = self.model_dump(mode="json") | {"licenses": sorted(self.licenses)}
+        left_out = {"train_tokens"} if self.train_tokens is None else set()
+        body = self.model_dump(mode="json", exclude=left_out) | {"licenses": sorted(self.licenses)}
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 
 

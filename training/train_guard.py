@@ -43,7 +43,8 @@ def build(made_by: Recipe, parts: dict[str, list[Row]], out: Path, about: str = 
     """A guard in folder `out` from the rows of `parts` (those that label category `about`), and its figures."""
     network, tokenizer_json, architecture = begin(made_by)
     rows = [r for r in with_views(parts["train"], made_by.seed) if not about or about in r.labels]
-    data = encode(rows, tokenizer_json, list(made_by.heads), made_by.max_tokens, made_by.prompt_tokens)
+    longest = made_by.train_tokens or made_by.max_tokens
+    data = encode(rows, tokenizer_json, list(made_by.heads), longest, made_by.prompt_tokens)
     losses = fit(network, data, made_by, out)
     (out / TOKENIZER).write_text(tokenizer_json, encoding="utf-8")
     export(network, out / MODEL)
@@ -105,7 +106,7 @@ def fit(network: GuardNetwork, data: Encoded, made_by: Recipe, out: Path) -> lis
     plan = _plan(data, made_by)
     optimizer, schedule = _optimizer(network, made_by, len(plan))
     state = (network, optimizer, schedule)
-    checkpoint = Checkpoint(out / "checkpoint.pt", made_by.digest, made_by.checkpoint_s, *state)
+    checkpoint = Checkpoint(checkpoint_of(out), made_by.digest, made_by.checkpoint_s, *state)
     first, losses = checkpoint.restore()
     progress = Progress(first, len(plan), losses)
     for step in range(first, len(plan)):
@@ -119,6 +120,11 @@ def fit(network: GuardNetwork, data: Encoded, made_by: Recipe, out: Path) -> lis
         checkpoint.save_if_due(step + 1, losses)
     checkpoint.save(len(plan), losses)
     return losses
+
+
+def checkpoint_of(out: Path) -> Path:
+    """Beside the guard's folder, not in it: a checkpoint is a pickle, and a folder with one is refused."""
+    return out.with_name(f"{out.name}.checkpoint")
 
 
 def masked_loss(network: GuardNetwork, inputs: dict[str, Tensor], labels: Tensor, weights: Tensor) -> Tensor:

@@ -42,7 +42,7 @@ def test_a_killed_run_goes_on(train, data, command, trained, tmp_path):
 KILLER = """
 def kill():
     import time
-    path = sys.argv[-1] + "/checkpoint.pt"
+    path = sys.argv[-1] + ".checkpoint"
     while not os.path.exists(path): time.sleep(0.01)
     os.kill(os.getpid(), 9)
 threading.Thread(target=kill, daemon=True).start()
