@@ -25,6 +25,7 @@ from service.judges import BatchedJudges
 from service.ledger.crypto import SealError
 from service.ledger.keys import KeyRing
 from service.ledger.ledger import SqlLedger
+from service.ledger.shipper import Stats
 from service.ledger.store import StoreError
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -131,13 +132,22 @@ async def _keys(settings: Settings, ledger: SqlLedger) -> tuple[Keys, dict[str, 
 async def _watch(gate: Gate, ledger: SqlLedger, metrics: Metrics) -> None:
     """Refreshes what cannot be counted as it happens."""
     while True:
-        metrics.engine_up.set(await gate.engine.ready())
-        stats = await ledger.stats()
-        metrics.spool_backlog.set(stats.records)
-        metrics.spool_bytes.set(stats.bytes)
-        metrics.spool_oldest_seconds.set(stats.oldest_s)
-        metrics.review_open.set(stats.review_open)
+        try:
+            metrics.engine_up.set(await gate.engine.ready())
+            _show(await ledger.stats(), metrics)
+        except Exception as error:  # figures are not worth the service
+            log.error("figures_unreadable", error=type(error).__name__)
         await asyncio.sleep(WATCH_S)
+
+
+def _show(stats: Stats, metrics: Metrics) -> None:
+    metrics.spool_backlog.set(stats.records)
+    metrics.spool_bytes.set(stats.bytes)
+    metrics.spool_oldest_seconds.set(stats.oldest_s)
+    metrics.spool_damaged_bytes.set(stats.damaged_bytes)
+    metrics.spool_refused.set(stats.refused_exchanges)
+    metrics.database_up.set(stats.database_up)
+    metrics.review_open.set(stats.review_open)
 
 
 async def _ended(task: "asyncio.Task[None]") -> None:

@@ -115,6 +115,9 @@ class Metrics:
         self.spool_backlog = self._gauge("spool_backlog", "Events in the spool that are not in the database yet.")
         self.spool_bytes = self._gauge("spool_bytes", "Size of the spool.")
         self.spool_oldest_seconds = self._gauge("spool_oldest_seconds", "Age of the oldest event in the spool.")
+        self.spool_damaged_bytes = self._gauge("spool_damaged_bytes", "Bytes of the spool that could not be read.")
+        self.spool_refused = self._gauge("spool_refused", "Exchanges put aside because the database refused them.")
+        self.database_up = self._gauge("database_up", "1 while the database takes what the spool has.")
         self.ledger_errors = self._counter("ledger_errors", "Failed writes.", ("operation",))
         self.review_open = self._gauge("review_open", "Flagged exchanges that wait for a reviewer.")
 
