@@ -13,7 +13,6 @@ import asyncio
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from bench.flops import flops
@@ -23,6 +22,8 @@ from bench.report import write
 from bench.sides import Side, Sides, both
 from bench.stats import Interval, median_ratio, quantile_ratio
 from guards.policy import Policy, load
+from guards.registry import MODELS
+from service.settings import Settings
 
 ROWS = {
     "first_content_p50": "time to first content, median",
@@ -138,7 +139,7 @@ async def measure(sides: Sides, size: Size, policy: Policy) -> dict[str, Any]:
     }
     if sides.model_folder:
         answers = [a for r in last.ours for a in r.answers]
-        guard = Path("guards/models") / policy.guards[0]
+        guard = MODELS / policy.guards[0]
         prompts = size.prompts(size.streams[-1])
         document["flops"] = flops(sides.model_folder, guard, policy, prompts, answers).document()
     return document
@@ -170,7 +171,7 @@ def _tell(line: str) -> None:
 async def run(options: argparse.Namespace) -> None:
     size = QUICK if options.quick else Size(rounds=options.rounds)
     async with both(options.url, options.key, options.engine_url, options.engine_key, _tell) as sides:
-        document = await measure(sides, size, load())
+        document = await measure(sides, size, load(Settings().policy))
     print(table(document))
     if options.out or not options.quick:
         print(write(options.out or "paired", "make bench", document))
