@@ -70,6 +70,7 @@ def closed(exchange: Exchange, choices: Sequence[Choice], usage: Json | None) ->
         "duration_s": time.time() - exchange.started_at,
         "first_content_s": exchange.first_content_s,
         "usage": usage,
+        "scores": exchange.scores,
         "deliveries": [
             {
                 "index": c.index,

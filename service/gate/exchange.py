@@ -3,12 +3,12 @@
 import enum
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
 from guards.policy import Coverage, Policy
-from guards.verdict import Judgement, Passage, Verdict
+from guards.verdict import Judgement, Passage, Stage, Verdict
 
 Channel = Literal["content", "reasoning", "tool_arguments"]
 Endpoint = Literal["chat", "completions"]
@@ -185,6 +185,7 @@ class Exchange:
     policy: Policy
     started_at: float = field(default_factory=time.time)
     verdicts: list[Verdict] = field(default_factory=list)
+    scores: dict[str, Json] = field(default_factory=dict)  # guard -> version, digest, highest scores by stage
     outcome: str = "interrupted"  # unless the end says otherwise
     first_content_s: float | None = None
 
@@ -192,6 +193,16 @@ class Exchange:
     def id(self) -> str:
         """That of `asked`, so that response headers and logs carry it from the start."""
         return self.asked.id
+
+    def note(self, stage: Stage, judgements: Iterable[Judgement]) -> None:
+        """Remembers the highest score of each guard and category, clean or not."""
+        for j in judgements:
+            known = self.scores.setdefault(
+                j.guard, {"version": j.version, "digest": j.digest, "input": {}, "output": {}}
+            )
+            highest = known[stage]
+            for category, score in (j.scores.by_category if j.scores else {}).items():
+                highest[category] = max(score, highest.get(category, 0.0))
 
     @property
     def flagged(self) -> bool:

@@ -5,6 +5,7 @@ import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from itertools import chain
 
 import anyio
 
@@ -105,6 +106,7 @@ async def _judged_input(gate: Gate, exchange: Exchange) -> Json | None:
     asked, policy = exchange.asked, exchange.policy
     judgements = await gate.judges.judge(asked.passages, policy)
     decisions = [decide(p, j, policy) for p, j in zip(asked.passages, judgements, strict=True)]
+    exchange.note("input", chain.from_iterable(judgements))
     refused = [d for d in decisions if d.action == "refuse"]
     for passage, decision in zip(asked.passages, decisions, strict=True):
         await _record(gate, exchange, passage, decision)
@@ -136,6 +138,7 @@ async def _judged_output(
         choice = generation.choices[channelled.index]
         if choice.closed:  # refused a moment ago, in another channel
             continue
+        exchange.note("output", judged)
         decision = decide(passage, judged, exchange.policy)
         await _record(gate, exchange, passage, decision, channelled)
         if decision.guard_failed:

@@ -49,6 +49,7 @@ class Exchange(Base):
     duration_s: Mapped[float | None]
     first_content_s: Mapped[float | None]
     usage: Mapped[Json | None]
+    scores: Mapped[Json | None]  # guard -> version, digest, highest scores at input and output
     erased_at: Mapped[float | None]
 
 

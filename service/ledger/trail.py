@@ -92,7 +92,7 @@ class Trail:
             "sampled": asked.get("sampled", False),
             "outcome": closed.get("outcome", UNKNOWN),
             "flagged": self.flagged,
-            **{name: closed.get(name) for name in ("duration_s", "first_content_s", "usage")},
+            **{name: closed.get(name) for name in ("duration_s", "first_content_s", "usage", "scores")},
             "erased_at": None,
         }
 

@@ -81,6 +81,9 @@ async def test_a_clean_answer_leaves_whole_and_in_order():
     assert [e["event"] for e in g.ledger.events] == ["asked", "closed"]
     assert g.ledger.of("closed")[0]["outcome"] == "completed"
     assert g.ledger.of("closed")[0]["texts"] == {}
+    scores = g.ledger.of("closed")[0]["scores"]["words"]
+    assert scores["digest"] == WordGuard(WORDS).digest
+    assert scores["input"] == scores["output"] == dict.fromkeys(WORDS, 0.0)
 
 
 async def test_a_refused_input_sends_nothing_and_is_durable():

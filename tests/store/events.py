@@ -77,6 +77,7 @@ def closed(exchange_id: str, flagged: bool = False, outcome: str = "completed") 
         "duration_s": 1.5,
         "first_content_s": 0.2,
         "usage": {"prompt_tokens": 3},
+        "scores": {"default": {"version": "1", "digest": "d", "input": {"harm": 0.25}, "output": {}}},
         "deliveries": [
             {
                 "index": 0,

@@ -43,7 +43,7 @@ async def test_every_field_of_every_event_comes_back(running, store):
     (exchange,) = await rows(store, Exchange)
     for name in ("endpoint", "model", "stream", "choices", "key_id", "tenant", "policy", "policy_version", "store"):
         assert getattr(exchange, name) == begun[name]
-    for name in ("outcome", "flagged", "duration_s", "first_content_s", "usage"):
+    for name in ("outcome", "flagged", "duration_s", "first_content_s", "usage", "scores"):
         assert getattr(exchange, name) == ended[name]
     assert (exchange.asked_at, exchange.closed_at) == (begun["at"], ended["at"])
     assert exchange.subject == store.vault.keyed_hash("subject/acme", begun["subject"])

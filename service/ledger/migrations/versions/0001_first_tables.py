@@ -45,6 +45,7 @@ def upgrade() -> None:
         sa.Column("duration_s", sa.Double(), nullable=True),
         sa.Column("first_content_s", sa.Double(), nullable=True),
         sa.Column("usage", sa.JSON(none_as_null=True), nullable=True),
+        sa.Column("scores", sa.JSON(none_as_null=True), nullable=True),
         sa.Column("erased_at", sa.Double(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_exchanges")),
     )
