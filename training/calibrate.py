@@ -34,10 +34,12 @@ def main(argv: Sequence[str] | None = None) -> None:
     print(json.dumps(figures, indent=1))
 
 
-def calibrate(folder: Path, made_by: Recipe, rows: Sequence[Row]) -> tuple[dict[str, Head], dict[str, Any]]:
-    """Heads with their calibration, and figures of each, from validation rows and their views."""
+def calibrate(
+    folder: Path, made_by: Recipe, rows: Sequence[Row], about: str = ""
+) -> tuple[dict[str, Head], dict[str, Any]]:
+    """Heads with their calibration, and figures of each, from validation rows and views (that label `about`)."""
     write_manifest(folder, made_by, {c: Head(stages=s) for c, s in made_by.heads.items()}, {})
-    seen = with_views(rows, made_by.seed + 1)
+    seen = [r for r in with_views(rows, made_by.seed + 1) if not about or about in r.labels]
     logits = Classifier(folder, threads=2, batch_tokens=8192).logits([r.passage for r in seen])
     return fit_heads(made_by, seen, logits)
 

@@ -80,14 +80,15 @@ def by_source(folder: Path, made_by: Recipe) -> dict[str, Any]:
 def leave_out(source: str, made_by: Recipe, work: Path) -> dict[str, Any]:
     """Trains guard and baselines on the same rows, none of `source`, and tests them on it.
 
-    The rows are those that carry a label of the source's category. Texts that other sources share are not tested.
+    The rows are those that carry a label of the source's category, views included. Texts that other sources share
+    are not tested.
 
     Of two baselines (the judged text alone, prompt and text) the one that does better on the test counts.
     """
     if source not in LEFT_OUT:
         raise DataError(f"{source} is not among the sources to leave out: {sorted(LEFT_OUT)}")
     category = LEFT_OUT[source]
-    parts = train_guard.gather(made_by, without=source, about=category)
+    parts = train_guard.gather(made_by, without=source)
     known = {family(r) for rows in parts.values() for r in rows}
     everything = read(sorted((data_folder() / "train").glob("*.jsonl*")), made_by.licenses)
     tested = [r for r in dedupe(everything) if r.source == source and category in r.labels and family(r) not in known]
@@ -100,7 +101,7 @@ def leave_out(source: str, made_by: Recipe, work: Path) -> dict[str, Any]:
         "guard": measure(ours, labels),
         "baseline": measure(theirs, labels),
         "difference": compare(ours, theirs, labels),
-        "train_rows": len(parts["train"]),
+        "train_rows": len(_labelled(with_views(parts["train"], made_by.seed), category, made_by)[0]),
     }
 
 

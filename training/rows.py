@@ -75,11 +75,26 @@ def _lines(path: Path) -> Iterator[dict[str, Any]]:
         for number, line in enumerate(lines, 1):
             try:
                 row = json.loads(line)
-                if "chosen" not in row:  # a preference pair: for the LLM, not for guards
-                    row["labels"], row["source"], row["license"]
-                    yield row
+                parsed = _pair(row) if "chosen" in row else [row]
+                for given in parsed:
+                    given["labels"], given["source"], given["license"]
             except (ValueError, KeyError, TypeError) as error:
                 raise DataError(f"{path}:{number}: not a labelled row ({error}); see the data format") from error
+            yield from parsed
+
+
+PAIR_WEIGHT: Final = 0.4  # people preferred one of two answers: weak evidence that the other one does harm
+
+
+def _pair(line: dict[str, Any]) -> list[dict[str, Any]]:
+    """The two last answers of a preference pair over harmlessness, after what the user said last."""
+    found = []
+    for field_, label in (("chosen", 0), ("rejected", 1)):
+        dialogue, _, response = line[field_].rpartition("\n\nAssistant:")
+        prompt = dialogue.rpartition("\n\nHuman:")[2]
+        row = {"prompt": prompt.strip(), "response": response.strip(), "labels": {"response_harm": label}}
+        found.append(row | {"source": line["source"], "license": line["license"], "weight": PAIR_WEIGHT})
+    return found
 
 
 _OF_PROMPTS: Final = ("harm", "injection")

@@ -48,7 +48,7 @@ def build(made_by: Recipe, parts: dict[str, list[Row]], out: Path, about: str = 
     losses = fit(network, data, made_by, out)
     (out / TOKENIZER).write_text(tokenizer_json, encoding="utf-8")
     export(network, out / MODEL)
-    heads, metrics = calibrate(out, made_by, parts["validation"])
+    heads, metrics = calibrate(out, made_by, parts["validation"], about)
     write_manifest(out, made_by, heads, architecture)
     metrics |= {"recipe": made_by.digest, "rows": count(parts), "with_views": len(rows), "loss": losses}
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
@@ -70,14 +70,14 @@ def prepare_torch(threads: int = 0) -> None:
         torch.set_num_threads(threads)
 
 
-def gather(made_by: Recipe, without: str = "", about: str = "") -> dict[str, list[Row]]:
-    """Rows of the recipe, deduped and split. `without` leaves one source out; `about` keeps one category's rows."""
+def gather(made_by: Recipe, without: str = "") -> dict[str, list[Row]]:
+    """Rows of the recipe, deduped and split. `without` leaves one source out."""
     rows = read(sorted((data_folder() / "train").glob("*.jsonl*")), made_by.licenses)
     rows = [completed(r, made_by.implied, made_by.assumed) for r in rows] + synthesize(
         made_by.machine_rows, made_by.seed
     )
     most = {source: n for source, n in made_by.sources.items() if source != without}
-    chosen = take((r for r in rows if not about or about in r.labels), most, Random(made_by.seed))
+    chosen = take(rows, most, Random(made_by.seed))
     return split(dedupe(chosen), dict(made_by.shares), made_by.seed)
 
 
