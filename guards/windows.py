@@ -10,7 +10,8 @@ from tokenizers import Encoding, Tokenizer
 from guards.verdict import Passage
 
 CHARS_PER_TOKEN = 16  # generous: English has 4.5; bounds what is tokenised again while a text streams
-_TAGS = {0xE0000 + code: code for code in range(0x20, 0x7F)}  # invisible "tag" letters spell ASCII to an LLM
+_READ_AS = {0xE0000 + code: code for code in range(0x20, 0x7F)}  # invisible "tag" letters spell ASCII to an LLM
+_READ_AS |= dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)  # half a surrogate pair cannot be encoded
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +44,7 @@ class Windows:
 
     def _cut_one(self, owner: int, passage: Passage) -> Iterator[Window]:
         skipped = max(0, passage.since - CHARS_PER_TOKEN * self.max_tokens)
-        text = passage.text[skipped:].translate(_TAGS)
+        text = passage.text[skipped:].translate(_READ_AS)
         last = self._encode(text, passage)
         for nth, encoding in enumerate([last, *last.overflowing]):
             if nth == 0 or _end(encoding) + skipped > passage.since:
@@ -56,7 +57,7 @@ class Windows:
 
     def _tail(self, prompt: str) -> str:
         """The last `prompt_tokens` tokens of a prompt, as text."""
-        near = prompt[-CHARS_PER_TOKEN * self.prompt_tokens :].translate(_TAGS)
+        near = prompt[-CHARS_PER_TOKEN * self.prompt_tokens :].translate(_READ_AS)
         kept = self._prompt.encode(near, add_special_tokens=False)
         return near[kept.offsets[0][0] :] if kept.offsets else ""
 

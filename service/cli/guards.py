@@ -10,13 +10,16 @@ app = typer.Typer(help="List guards, score files with them.", no_args_is_help=Tr
 
 @app.command("list")
 def list_guards() -> None:
-    """Guards that ship: name, version, digest, what each judges where. Example: sluicegate guards list"""
+    """Classifiers that ship: version, digest of the weights, what each judges where. Example: sluicegate guards list"""
+    from guards.classifier import MODEL
     from guards.guard import GuardError
     from guards.registry import MODELS, shipped
 
     try:
         for manifest in shipped():
-            print(f"{manifest.name}  {manifest.version}  {MODELS / manifest.name}")
+            print(
+                f"{manifest.name}  {manifest.version}  weights {manifest.files[MODEL][:12]}  {MODELS / manifest.name}"
+            )
             for category, head in manifest.heads.items():
                 print(f"  {category:14} {', '.join(head.stages)}")
     except GuardError as error:

@@ -1,6 +1,8 @@
 """The default guard on its own: what it says of plain cases, of long texts, of streams, and what it refuses to load."""
 
 import json
+import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -83,6 +85,15 @@ def test_harm_is_found_anywhere_in_a_long_text(guard, place):
     at = int(place * len(around))
     hidden, clean = score(guard, Passage(f"{around[:at]}\n{HARMFUL}\n{around[at:]}"), Passage(around))
     assert hidden > 0.5 > clean
+
+
+@pytest.mark.skipif(not os.environ.get("SLUICEGATE_PROVE"), reason="a minute of CPU: SLUICEGATE_PROVE=1")
+def test_a_megabyte_needs_little_memory(guard):
+    """A text of a million characters is read to its end within 512 MB beyond what the guard holds anyway."""
+    score(guard, Passage("warm " * 5000))
+    before_kb = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    assert score(guard, Passage(f"{benign_text(1_000_000)}\n{HARMFUL}"))[0] > 0.5
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before_kb < 512 * 1024
 
 
 def test_a_batch_scores_like_one_by_one(guard):

@@ -71,9 +71,9 @@ def test_a_response_is_read_after_the_tail_of_its_prompt(windows):
         assert context == ["[CLS]", "early", *["late"] * 15, "[SEP]"]
 
 
-@pytest.mark.parametrize("text", ["", " ", "\u200b", "\x00"])
+@pytest.mark.parametrize("text", ["", " ", "\u200b", "\x00", "\ud800"])
 def test_an_empty_text_has_a_window(windows, text):
-    """A text without a token is judged all the same, not skipped."""
+    """A text without a token, or that is no valid Unicode, is judged all the same, not skipped."""
     assert len(windows.cut([Passage(text)])) == 1
     assert len(windows.cut([Passage(text, "response", "hi")])) == 1
 
