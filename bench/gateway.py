@@ -21,6 +21,7 @@ class SilentGuard:
     name = "silent"
     version = "1"
     digest = "0" * 64
+    most_chars = None
 
     def covers(self, stage: Stage) -> frozenset[str]:
         return frozenset({"harm"})

@@ -63,6 +63,8 @@ class Classifier:
         GuardError: a file is missing, or is not the one that `guard.json` names.
     """
 
+    most_chars: int | None = 8_000  # a tenth of a second or so
+
     def __init__(self, folder: Path, backend: Backend = "auto", threads: int = 1, batch_tokens: int = 4096) -> None:
         manifest, body = read_manifest(folder)
         files = {name: _checked(folder / name, digest) for name, digest in manifest.files.items()}

@@ -28,6 +28,11 @@ class Guard(Protocol):
         """sha256 over weights, tokenizer and calibration (or rules): the identity of a verdict."""
         ...
 
+    @property
+    def most_chars(self) -> int | None:
+        """Longest text to be given at once, so that a long one cannot keep others waiting; None: any length."""
+        ...
+
     def covers(self, stage: Stage) -> frozenset[str]:
         """The categories it scores at a stage; it leaves out all others there."""
         ...

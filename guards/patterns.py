@@ -171,6 +171,7 @@ class PatternGuard:
     """
 
     name = "patterns"
+    most_chars = None  # linear, and a private key is known by its head alone
     version = "1"
 
     def __init__(self, regions: tuple[str, ...] = ("US", "GB")) -> None:

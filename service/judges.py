@@ -14,8 +14,7 @@ from guards.policy import Coverage, Policy
 from guards.verdict import Judgement, Passage, Scores, Span, Stage
 from service.telemetry.metrics import Metrics
 
-PART_CHARS = 8_000  # longer passages are judged in parts, so that a long one cannot block the lane
-OVERLAP_CHARS = 500
+OVERLAP_CHARS = 500  # of the parts of a passage that is too long for a guard to take at once
 CACHED = 20_000
 
 
@@ -88,18 +87,17 @@ class _Lane:
         self._thread.shutdown(wait=False, cancel_futures=True)
 
     def ask(self, passage: Passage) -> "asyncio.Future[Scores]":
-        if len(passage.text) <= PART_CHARS:
+        most = self.guard.most_chars
+        if most is None or len(passage.text) <= most:
             return self._queue(passage)
-        return asyncio.ensure_future(self._in_parts(passage))
+        return asyncio.ensure_future(self._in_parts(passage, most))
 
-    async def _in_parts(self, passage: Passage) -> Scores:
+    async def _in_parts(self, passage: Passage, most: int) -> Scores:
         """Judges overlapping parts; the worst score of each category counts."""
-        step = PART_CHARS - OVERLAP_CHARS
+        step = most - OVERLAP_CHARS
         # characters before `since` were judged: parts that end there are skipped
-        starts = [s for s in range(0, len(passage.text) - OVERLAP_CHARS, step) if s + PART_CHARS > passage.since]
-        parts = [
-            replace(passage, text=passage.text[s : s + PART_CHARS], since=max(passage.since - s, 0)) for s in starts
-        ]
+        starts = [s for s in range(0, len(passage.text) - OVERLAP_CHARS, step) if s + most > passage.since]
+        parts = [replace(passage, text=passage.text[s : s + most], since=max(passage.since - s, 0)) for s in starts]
         scores = await asyncio.gather(*(self._queue(p) for p in parts))
         return _worst(scores, starts)
 

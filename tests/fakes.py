@@ -90,6 +90,7 @@ class WordGuard:
     """Scores 1 for every category whose word is in the text, 0 otherwise, with spans."""
 
     version = "1"
+    most_chars: int | None = 8_000
 
     def __init__(self, words: Mapping[str, str], name: str = "words") -> None:
         self.name = name

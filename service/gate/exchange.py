@@ -91,7 +91,7 @@ class Caller:
     requests_per_minute: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one a token, and freezing quadruples its cost
 class Delta:
     """A piece of what the engine generates for choice `index`.
 

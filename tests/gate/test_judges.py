@@ -6,10 +6,11 @@ from contextlib import asynccontextmanager
 
 from guards.policy import Policy
 from guards.verdict import Passage, Span
-from service.judges import OVERLAP_CHARS, PART_CHARS, BatchedJudges
+from service.judges import OVERLAP_CHARS, BatchedJudges
 from service.telemetry.metrics import Metrics
 from tests.fakes import BrokenGuard, WordGuard
 
+PART_CHARS = WordGuard.most_chars
 POLICY = Policy.model_validate({"name": "t", "version": 1, "guards": ["words"], "input": {"harm": {}}})
 
 
@@ -106,6 +107,15 @@ async def test_long_passages_are_judged_in_parts_everywhere():
             judgement = (await lanes.judge([Passage(text)], POLICY))[0][0]
             assert judgement.scores.by_category["harm"] == 1, at
             assert judgement.scores.spans == (Span(at, at + 4, "harm"),), at
+
+
+async def test_a_guard_that_takes_any_length_gets_the_whole_text():
+    """What only a whole text shows, a private key's head and body, is not cut in two."""
+    guard = WordGuard({"harm": "BOMB"})
+    guard.most_chars = None
+    async with judges(guard) as lanes:
+        await lanes.judge([Passage("x" * 50_000)], POLICY)
+    assert [len(p.text) for p in guard.judged] == [50_000]
 
 
 async def test_earlier_turns_are_not_judged_twice_and_answers_always_are():

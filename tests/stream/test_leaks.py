@@ -142,7 +142,8 @@ class Recorder:
 
     def __init__(self, guard: Classifier) -> None:
         self._guard = guard
-        self.name, self.version, self.digest, self.covers = guard.name, guard.version, guard.digest, guard.covers
+        self.name, self.version, self.digest = guard.name, guard.version, guard.digest
+        self.covers, self.most_chars = guard.covers, guard.most_chars
         self.said: list[tuple[str, float]] = []
 
     def judge(self, passages: Sequence[Passage]) -> list[Scores]:
