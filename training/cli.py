@@ -32,10 +32,7 @@ def _add(verb: str, module: str, help_text: str) -> None:
         except ModuleNotFoundError as error:
             if str(error.name).startswith("training"):
                 raise
-            typer.echo(
-                f"{error.name} is not installed here. Use .venv-engine/bin/sluicegate-train (made by `sluicegate engine install`)",
-                err=True,
-            )
+            typer.echo(f"{error.name} is not installed here. Use .venv-engine/bin/sluicegate-train", err=True)
             raise typer.Exit(2) from error
         except DataError as error:
             typer.echo(str(error), err=True)
