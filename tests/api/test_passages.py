@@ -56,7 +56,7 @@ def test_every_text_is_a_passage():
     assert {kinds[n] for n in ("T-system", "T-boss", "T-tool", "T-key", "T-const", "T-schema")} == {"system"}
     assert {kinds[n] for n in ("T-user", "T-ann", "T-last")} == {"prompt"}
     assert {kinds[n] for n in ("T-assistant", "T-call", "T-other", "T-result", "T-refusal")} == {"tool_result"}
-    assert asked.prompt == "T-last"
+    assert asked.prompt_of(0) == "T-last"
 
 
 def test_rewriting_with_the_same_texts_changes_nothing():

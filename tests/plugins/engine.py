@@ -62,7 +62,7 @@ def engine(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
 
     async def up() -> None:
         await process.start()
-        await process.wait_ready(300)
+        await process.wait_ready(800)
 
     try:
         asyncio.run_coroutine_threadsafe(up(), loop).result()
