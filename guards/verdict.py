@@ -75,6 +75,11 @@ class Verdict:
     spans: tuple[Span, ...] = field(default=())
 
     @property
+    def kind(self) -> tuple[str, ...]:
+        """Verdicts of one kind on one growing text say the same again."""
+        return self.guard, self.category, self.action, self.error or ""
+
+    @property
     def flagging(self) -> bool:
         """Whether a person should look: a guard that failed and refused found nothing and let nothing through."""
         return self.error is None or self.action != "refuse"

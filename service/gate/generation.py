@@ -22,7 +22,7 @@ class Channelled:
     hold: Hold
     tool: int | None = None
     tool_id: str | None = None
-    seen: set[tuple[str, str]] = field(default_factory=set)  # (guard, category) already in the ledger
+    seen: set[tuple[str, ...]] = field(default_factory=set)  # kinds of verdicts already in the ledger
 
     def passage(self, asked: Asked) -> Passage:
         return Passage(self.hold.text, KINDS[self.channel], asked.prompt_of(self.index), since=self.hold.released)

@@ -171,11 +171,11 @@ async def _record(
 ) -> None:
     """Makes new verdicts durable before anything further leaves. What the same text kept triggering is not repeated."""
     seen = at.seen if at else set()
-    fresh = [v for v in decision.verdicts if (v.guard, v.category) not in seen]
+    fresh = [v for v in decision.verdicts if v.kind not in seen]
     blocked = decision.action in ("refuse", "replace")
     if not fresh and not blocked:
         return
-    seen.update((v.guard, v.category) for v in fresh)
+    seen.update(v.kind for v in fresh)
     exchange.verdicts += decision.verdicts if blocked else fresh
     for v in fresh:
         gate.metrics.verdict(v)
