@@ -94,6 +94,10 @@ def write_manifest(folder: Path, made_by: Recipe, heads: Mapping[str, Head], arc
         "prompt_tokens": made_by.prompt_tokens,
         "files": digests,
         "architecture": dict(architecture),
-        "training": {"recipe": made_by.digest, "seed": made_by.seed, "start": made_by.start.package},
+        "training": {
+            "recipe": made_by.digest,
+            "seed": made_by.seed,
+            "start": str(made_by.start.package or made_by.start.guard),
+        },
     }
     (folder / MANIFEST).write_text(json.dumps(manifest, indent=1) + "\n", encoding="utf-8")
