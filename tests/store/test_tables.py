@@ -74,5 +74,6 @@ async def test_a_reader_in_another_process_does_not_stop_writers(tmp_path):
     reader.execute("BEGIN")
     reader.execute("SELECT * FROM exchanges").fetchall()
     await KeyRing(store).create("acme", Role.CLIENT)
+    assert len(await KeyRing(store).list()) == 1
     reader.close()
     await store.close()
