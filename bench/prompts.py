@@ -22,7 +22,7 @@ PROMPTS: Final = (
     "Explain the rules of chess to somebody who has never seen the game.",
     "Describe the work of a beekeeper over the course of a year.",
     "Write a travel guide for a three-day visit to an island with one road.",
-    "Explain how vaccines prepare the body, in simple words and in detail.",
+    "Explain how a bridge carries its load to the ground, in simple words and in detail.",
     "Tell the history of the printing press and what it changed.",
     "Explain the difference between weather and climate, with several examples.",
     "Write a long dialogue between the moon and the sea.",
