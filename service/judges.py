@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from guards.guard import Guard, GuardError
-from guards.policy import Coverage, Policy
+from guards.policy import Policy
 from guards.verdict import Judgement, Passage, Scores, Span, Stage
 from service.telemetry.metrics import Metrics
 
@@ -32,10 +32,6 @@ class BatchedJudges:
     async def __aexit__(self, *_: object) -> None:
         for lane in self._lanes.values():
             await lane.stop()
-
-    def covered(self) -> Coverage:
-        stages: tuple[Stage, ...] = ("input", "output")
-        return {name: {s: lane.guard.covers(s) for s in stages} for name, lane in self._lanes.items()}
 
     def guards(self) -> list[Guard]:
         return [lane.guard for lane in self._lanes.values()]

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, Protocol
 
-from guards.policy import Coverage, Policy
+from guards.policy import Policy
 from guards.verdict import Judgement, Passage, Stage, Verdict
 
 Channel = Literal["content", "reasoning", "tool_arguments"]
@@ -229,10 +229,6 @@ class Engine(Protocol):
 class Judges(Protocol):
     async def judge(self, passages: Sequence[Passage], policy: Policy) -> list[list[Judgement]]:
         """For each passage the judgements of all guards of the policy. A failed guard is a Judgement with `error`."""
-        ...
-
-    def covered(self) -> Coverage:
-        """What each guard judges at each stage."""
         ...
 
 
