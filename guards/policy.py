@@ -7,9 +7,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Final, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from guards.document import DocumentError, Strict, validated
 from guards.taxonomy import CATEGORIES
 from guards.verdict import Kind, Stage
 
@@ -17,17 +17,9 @@ Action = Literal["allow", "flag", "redact", "replace", "refuse"]
 Mode = Literal["enforce", "shadow"]
 OnError = Literal["refuse", "flag", "allow"]
 Store = Literal["none", "metadata", "flagged", "sampled"]
-Place = tuple[int | str, ...]  # keys from the top of the file down
-Fault = tuple[int, str, str]  # line, field, what is wrong
 Coverage = Mapping[str, Mapping[Stage, frozenset[str]]]  # guard name -> stage -> categories it judges
 
 SEVERITY: Final[Mapping[str, int]] = {"allow": 0, "flag": 1, "redact": 2, "replace": 3, "refuse": 4}
-PLAIN: Final = {  # pydantic's word for a fault -> ours
-    "extra_forbidden": "there is no such field",
-    "missing": "is missing",
-    "model_type": "should be fields with values, `name: value`",
-    "dict_type": "should be fields with values, `name: value`",
-}
 DEFAULT_POLICY: Final = Path(__file__).with_name("policies") / "default.yaml"
 
 
@@ -35,11 +27,7 @@ class PolicyError(ValueError):
     """The policy cannot be used. The message lists every fault with its place in the file."""
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Rule(_Strict):
+class Rule(Strict):
     """One category at one stage. A score at or above `threshold` triggers `action`."""
 
     threshold: float = Field(0.5, gt=0, le=1, description="probability of the category from which on the rule applies")
@@ -48,13 +36,13 @@ class Rule(_Strict):
     on_error: OnError | None = Field(None, description="when the guard fails; the policy's `on_error` if not given")
 
 
-class Uncovered(_Strict):
+class Uncovered(Strict):
     """What happens to what no guard can judge."""
 
     modality: Literal["refuse"] = Field("refuse", description="images, audio, files")
 
 
-class Policy(_Strict):
+class Policy(Strict):
     """Thresholds, actions and release settings in force for a caller. Same content, same `digest`."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$", description="what verdicts and refusals call this policy")
@@ -116,39 +104,9 @@ def parse(text: str, origin: str = "policy") -> Policy:
         PolicyError: not YAML, a key is there twice, or a field is wrong, unknown or missing.
     """
     try:
-        places, faults = _places(yaml.compose(text, Loader=yaml.SafeLoader))
-        content = yaml.safe_load(text)
-    except (yaml.YAMLError, RecursionError) as error:
-        raise PolicyError(f"{origin}: not valid YAML: {error}") from error
-    try:
-        policy = Policy.model_validate(content)
-    except ValidationError as error:
-        for e in error.errors():
-            where = next(e["loc"][:n] for n in range(len(e["loc"]), -1, -1) if e["loc"][:n] in places or not n)
-            faults.append(
-                (places.get(where, 1), ".".join(map(str, e["loc"])) or "policy", PLAIN.get(e["type"], e["msg"]))
-            )
-    if faults:
-        listed = "".join(f"\n  line {line}: {name}: {why}" for line, name, why in sorted(faults))
-        raise PolicyError(f"{origin}:{listed}")
-    return policy
-
-
-def _places(root: yaml.Node | None) -> tuple[dict[Place, int], list[Fault]]:
-    """The line of every key, from 1, and the keys that are there twice: YAML would silently keep the last."""
-    lines: dict[Place, int] = {}
-    twice: list[Fault] = []
-    nodes: list[tuple[Place, yaml.Node | None]] = [((), root)]
-    while nodes:
-        place, node = nodes.pop()
-        if isinstance(node, yaml.MappingNode):
-            for key, value in node.value:
-                inner, line = (*place, str(key.value)), key.start_mark.line + 1
-                if inner in lines:
-                    twice.append((line, ".".join(map(str, inner)), f"is there already, in line {lines[inner]}"))
-                lines.setdefault(inner, line)
-                nodes.append((inner, value))
-    return lines, twice
+        return validated(Policy, text, origin)
+    except DocumentError as error:
+        raise PolicyError(str(error)) from error
 
 
 def load(path: Path = DEFAULT_POLICY) -> Policy:
