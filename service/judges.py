@@ -15,7 +15,8 @@ from guards.verdict import Judgement, Passage, Scores, Span, Stage
 from service.telemetry.metrics import Metrics
 
 OVERLAP_CHARS = 500  # of the parts of a passage that is too long for a guard to take at once
-CACHED = 20_000
+REMEMBERED = 20_000  # passages a guard, a few hundred bytes each
+MOST_SPANS = 100  # a passage with more is judged again: rare, and large in memory
 
 
 class BatchedJudges:
@@ -36,9 +37,9 @@ class BatchedJudges:
     def guards(self) -> list[Guard]:
         return [lane.guard for lane in self._lanes.values()]
 
-    async def judge(self, passages: Sequence[Passage], policy: Policy) -> list[list[Judgement]]:
+    async def judge(self, passages: Sequence[Passage], policy: Policy, tenant: str) -> list[list[Judgement]]:
         lanes = [self._lanes[name] for name in policy.guards]
-        asked = [[lane.ask(p) for lane in lanes] for p in passages]
+        asked = [[lane.ask(p, tenant) for lane in lanes] for p in passages]
         every = [future for row in asked for future in row]
         try:
             if every:
@@ -55,6 +56,7 @@ class BatchedJudges:
 @dataclass(eq=False, slots=True)
 class _Item:
     passage: Passage
+    tenant: str
     scores: asyncio.Future[Scores]
 
 
@@ -69,7 +71,7 @@ class _Lane:
         self._filled = asyncio.Event()
         self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"guard-{guard.name}")
         self._task: asyncio.Task[None] | None = None
-        self._cache = _Cache()
+        self._known = _Known(guard)
 
     def start(self) -> None:
         self._task = asyncio.create_task(self._work())
@@ -82,28 +84,29 @@ class _Lane:
             item.scores.cancel()
         self._thread.shutdown(wait=False, cancel_futures=True)
 
-    def ask(self, passage: Passage) -> "asyncio.Future[Scores]":
+    def ask(self, passage: Passage, tenant: str) -> "asyncio.Future[Scores]":
         most = self.guard.most_chars
         if most is None or len(passage.text) <= most:
-            return self._queue(passage)
-        return asyncio.ensure_future(self._in_parts(passage, most))
+            return self._queue(passage, tenant)
+        return asyncio.ensure_future(self._in_parts(passage, tenant, most))
 
-    async def _in_parts(self, passage: Passage, most: int) -> Scores:
+    async def _in_parts(self, passage: Passage, tenant: str, most: int) -> Scores:
         """Judges overlapping parts; the worst score of each category counts."""
         step = most - OVERLAP_CHARS
         # characters before `since` were judged: parts that end there are skipped
         starts = [s for s in range(0, len(passage.text) - OVERLAP_CHARS, step) if s + most > passage.since]
         parts = [replace(passage, text=passage.text[s : s + most], since=max(passage.since - s, 0)) for s in starts]
-        scores = await asyncio.gather(*(self._queue(p) for p in parts))
+        scores = await asyncio.gather(*(self._queue(p, tenant) for p in parts))
         return _worst(scores, starts)
 
-    def _queue(self, passage: Passage) -> "asyncio.Future[Scores]":
+    def _queue(self, passage: Passage, tenant: str) -> "asyncio.Future[Scores]":
         future: asyncio.Future[Scores] = asyncio.get_running_loop().create_future()
-        known = self._cache.get(passage)
+        known = self._known.get(passage, tenant)
         if known is not None:
             future.set_result(known)
+            self._metrics.guard_reused.labels(self.guard.name).inc()
         else:
-            self._waiting.append(_Item(passage, future))
+            self._waiting.append(_Item(passage, tenant, future))
             self._metrics.guard_queue(self.guard.name, len(self._waiting))
             self._filled.set()
         return future
@@ -160,7 +163,7 @@ class _Lane:
         self._metrics.guard_batch(self.guard.name, self.guard.version, len(batch), time.perf_counter() - started)
         self._metrics.guard_queue(self.guard.name, len(self._waiting))
         for item, score in zip(batch, scores, strict=True):
-            self._cache.put(item.passage, score)
+            self._known.put(item.passage, item.tenant, score)
             if not item.scores.done():
                 item.scores.set_result(score)
 
@@ -176,31 +179,36 @@ def _worst(scores: Sequence[Scores], starts: Sequence[int]) -> Scores:
     return Scores(worst, tuple(dict.fromkeys(shifted)))
 
 
-class _Cache:
-    """Scores of input passages by a keyed hash: earlier turns of a conversation come again with every request.
+class _Known:
+    """Scores of input passages: earlier turns of a conversation come again with every request.
 
-    Scores, never decisions: one cache belongs to one guard's weights, and every policy reads it afresh.
+    Scores, never decisions: what a policy makes of them is worked out afresh each time, so its digest is no part of the
+    key. Answers are not remembered: a text that grows is never the same twice.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, guard: Guard) -> None:
+        self._guard = guard
         self._key = secrets.token_bytes(32)
         self._scores: OrderedDict[bytes, Scores] = OrderedDict()
 
-    def get(self, passage: Passage) -> Scores | None:
+    def get(self, passage: Passage, tenant: str) -> Scores | None:
         if passage.stage == "output":
             return None
-        scores = self._scores.get(key := self._hash(passage))
+        scores = self._scores.get(key := self._hash(passage, tenant))
         if scores is not None:
             self._scores.move_to_end(key)
         return scores
 
-    def put(self, passage: Passage, scores: Scores) -> None:
-        if passage.stage == "output":
+    def put(self, passage: Passage, tenant: str, scores: Scores) -> None:
+        if passage.stage == "output" or len(scores.spans) > MOST_SPANS:
             return
-        self._scores[self._hash(passage)] = scores
-        if len(self._scores) > CACHED:
+        self._scores[self._hash(passage, tenant)] = scores
+        if len(self._scores) > REMEMBERED:
             self._scores.popitem(last=False)
 
-    def _hash(self, passage: Passage) -> bytes:
-        text = "\0".join((passage.kind, str(passage.since), str(len(passage.prompt)), passage.prompt, passage.text))
-        return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), key=self._key, digest_size=16).digest()
+    def _hash(self, passage: Passage, tenant: str) -> bytes:
+        """Everything that the scores depend on. By tenant, or the time an answer takes would tell what others sent."""
+        p = passage
+        sizes = f"{p.since} {len(tenant)} {len(p.prompt)}"
+        text = "\0".join((self._guard.digest, p.kind, sizes, tenant, p.prompt, p.text)).encode("utf-8", "surrogatepass")
+        return hashlib.blake2b(text, key=self._key, digest_size=16).digest()

@@ -11,7 +11,7 @@ from guards.policy import Policy
 from guards.verdict import Judgement, Passage, Stage, Verdict
 
 Channel = Literal["content", "reasoning", "tool_arguments"]
-Endpoint = Literal["chat", "completions"]
+Endpoint = Literal["chat", "completions", "responses", "embeddings"]
 Json = dict[str, Any]
 
 
@@ -126,6 +126,11 @@ class Asked:
     subject: str | None = None
     id: str = field(default_factory=lambda: "exc_" + uuid.uuid4().hex)
 
+    @property
+    def conversation(self) -> bool:
+        """Whether the passages are turns of one conversation, or texts that have nothing to do with each other."""
+        return self.endpoint not in ("completions", "embeddings")
+
     def prompt_of(self, index: int) -> str:
         """The text that choice `index` answers: the last one a user sent; of several completions, each its own."""
         prompts = [p.text for p in self.passages if p.kind == "prompt"] or [""]
@@ -227,8 +232,11 @@ class Engine(Protocol):
 
 
 class Judges(Protocol):
-    async def judge(self, passages: Sequence[Passage], policy: Policy) -> list[list[Judgement]]:
-        """For each passage the judgements of all guards of the policy. A failed guard is a Judgement with `error`."""
+    async def judge(self, passages: Sequence[Passage], policy: Policy, tenant: str) -> list[list[Judgement]]:
+        """For each passage the judgements of all guards of the policy. A failed guard is a Judgement with `error`.
+
+        What is remembered between calls is remembered for one `tenant`.
+        """
         ...
 
 

@@ -35,6 +35,7 @@ from service.gate.exchange import (
     Usage,
 )
 from service.gate.generation import Channelled, Choice, Generation
+from service.gate.reading import read, redactions
 from service.gate.release import Pace
 from service.telemetry.metrics import Metrics
 
@@ -104,24 +105,24 @@ async def answer(gate: Gate, asked: Asked, caller: Caller) -> AsyncGenerator[Rel
 async def _judged_input(gate: Gate, exchange: Exchange) -> Json | None:
     """The body that may go to the model: as asked, with redacted texts, or None where the policy answers itself."""
     asked, policy = exchange.asked, exchange.policy
-    judgements = await gate.judges.judge(asked.passages, policy)
-    decisions = [decide(p, j, policy) for p, j in zip(asked.passages, judgements, strict=True)]
-    exchange.note("input", chain.from_iterable(judgements))
-    refused = [d for d in decisions if d.action == "refuse"]
-    for passage, decision in zip(asked.passages, decisions, strict=True):
-        await _record(gate, exchange, passage, decision)
+    found = await read(gate.judges, asked.passages, policy, exchange.caller.tenant, asked.conversation)
+    exchange.note("input", chain.from_iterable(r.judgements for r in found))
+    for r in found:
+        if r.decision.verdicts:
+            await _record(gate, exchange, r.passage, r.decision)
+    refused = [r.decision for r in found if r.decision.action == "refuse"]
     if any(not d.guard_failed for d in refused):
         exchange.outcome = "refused_input"
         categories = dict.fromkeys(c for d in refused if not d.guard_failed for c in d.categories)
         raise Refused(exchange.id, "input", tuple(categories), policy.name)
     if refused:
         raise GuardUnavailable("A guard could not judge the input. Retry shortly.")
-    if any(d.action == "replace" for d in decisions):
+    if any(r.decision.action == "replace" for r in found):
         exchange.outcome = "refused_input"
         return None
-    if any(d.redactions for d in decisions):
-        texts = [redact(p.text, d.redactions) for p, d in zip(asked.passages, decisions, strict=True)]
-        return asked.rewrite(texts)
+    spans = redactions(found)
+    if any(spans):
+        return asked.rewrite([redact(p.text, s) for p, s in zip(asked.passages, spans, strict=True)])
     return asked.body
 
 
@@ -131,7 +132,7 @@ async def _judged_output(
     """Judges one segment of each ready hold, all in one batch, and returns what may leave for it."""
     judged_at = time.perf_counter()
     passages = [c.passage(exchange.asked) for c in ready]
-    judgements = await gate.judges.judge(passages, exchange.policy)
+    judgements = await gate.judges.judge(passages, exchange.policy, exchange.caller.tenant)
     gate.metrics.held(time.perf_counter() - judged_at)
     releases: list[Release] = []
     for channelled, passage, judged in zip(ready, passages, judgements, strict=True):

@@ -98,6 +98,9 @@ class Metrics:
         self.guard_batch_passages = self._histogram(
             "guard_batch_passages", "Passages in one batch.", ("guard",), buckets=(1, 2, 4, 8, 16, 32, 64)
         )
+        self.guard_reused = self._counter(
+            "guard_reused", "Passages whose scores were known from an earlier request.", ("guard",)
+        )
         self.guard_errors = self._counter(
             "guard_errors", "Passages that a guard failed to judge.", ("guard", "version", "kind")
         )
