@@ -5,7 +5,10 @@ from typing import Annotated
 
 import typer
 
-app = typer.Typer(help="List guards, score files with them.", no_args_is_help=True)
+from service.cli import evaluation
+
+app = typer.Typer(help="List guards, score files with them, measure them.", no_args_is_help=True)
+evaluation.register(app)
 
 
 @app.command("list")
