@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 
 from guards.guard import Guard, GuardError
 from guards.policy import Policy
+from guards.transport import Concurrent, Unreachable
 from guards.verdict import Judgement, Passage, Scores, Span, Stage
 from service.telemetry.metrics import Metrics
 
@@ -61,7 +62,10 @@ class _Item:
 
 
 class _Lane:
-    """One guard, one thread. While a batch runs the next one fills; shortest first, up to a budget of characters."""
+    """One guard, one thread for each call it takes at once.
+
+    While a batch runs the next one fills; shortest first, up to a budget of characters.
+    """
 
     def __init__(self, guard: Guard, metrics: Metrics, batch_chars: int) -> None:
         self.guard = guard
@@ -69,20 +73,21 @@ class _Lane:
         self._batch_chars = batch_chars
         self._waiting: list[_Item] = []
         self._filled = asyncio.Event()
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"guard-{guard.name}")
-        self._task: asyncio.Task[None] | None = None
+        self._calls = guard.calls_at_once if isinstance(guard, Concurrent) else 1
+        self._threads = ThreadPoolExecutor(self._calls, thread_name_prefix=f"guard-{guard.name}")
+        self._tasks: list[asyncio.Task[None]] = []
         self._known = _Known(guard)
 
     def start(self) -> None:
-        self._task = asyncio.create_task(self._work())
+        self._tasks = [asyncio.create_task(self._work()) for _ in range(self._calls)]
 
     async def stop(self) -> None:
-        if self._task is not None:
-            self._task.cancel()
-            await asyncio.wait([self._task])
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
         for item in self._waiting:
             item.scores.cancel()
-        self._thread.shutdown(wait=False, cancel_futures=True)
+        self._threads.shutdown(wait=False, cancel_futures=True)
 
     def ask(self, passage: Passage, tenant: str) -> "asyncio.Future[Scores]":
         most = self.guard.most_chars
@@ -145,20 +150,25 @@ class _Lane:
         return waiting[:taken]
 
     async def _judge(self, batch: Sequence[_Item]) -> None:
-        """Judges a batch; when it fails, each alone, so that one bad passage fails only its own exchange."""
+        """Judges a batch; when it fails, each alone, so that one bad passage fails only its own exchange.
+
+        Not so when the guard itself cannot be reached.
+        """
         started = time.perf_counter()
         try:
             scores = await asyncio.get_running_loop().run_in_executor(
-                self._thread, self.guard.judge, [i.passage for i in batch]
+                self._threads, self.guard.judge, [i.passage for i in batch]
             )
             if len(scores) != len(batch):
                 raise GuardError(f"{len(scores)} answers for {len(batch)} passages")
         except Exception as error:  # a guard may raise anything; none of it is a clean verdict
-            if len(batch) > 1:
-                for item in batch:
+            left = [item for item in batch if not item.scores.done()]
+            if len(batch) > 1 and not isinstance(error, Unreachable):
+                for item in left:
                     await self._judge([item])
-            elif not batch[0].scores.done():
-                batch[0].scores.set_exception(error)
+                return
+            for item in left:
+                item.scores.set_exception(error)
             return
         self._metrics.guard_batch(self.guard.name, self.guard.version, len(batch), time.perf_counter() - started)
         self._metrics.guard_queue(self.guard.name, len(self._waiting))

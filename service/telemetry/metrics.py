@@ -16,6 +16,7 @@ BLOCKS: Mapping[str, str] = {
     "refused_output": "policy_block",
     "guard_unavailable": "guard_unavailable_block",
 }
+ERROR_KINDS = frozenset({"deadline", "stopped", "timeout", "unparsable"})
 
 
 class _Asked(Protocol):
@@ -140,8 +141,9 @@ class Metrics:
         self.guard_batch_passages.labels(guard).observe(passages)
 
     def guard_error(self, guard: str, version: str, error: str) -> None:
-        """Counts by kind (deadline, stopped, failed): the error itself may be long and may quote a text."""
-        self.guard_errors.labels(guard, version, error if error in ("deadline", "stopped") else "failed").inc()
+        """Counts by kind, the word before a colon where it is a known one: the rest may be long, or quote a text."""
+        kind = error.partition(":")[0]
+        self.guard_errors.labels(guard, version, kind if kind in ERROR_KINDS else "failed").inc()
 
     def guard_queue(self, guard: str, passages: int) -> None:
         self.guard_queue_depth.labels(guard).set(passages)
