@@ -11,8 +11,9 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from guards.calibration import sigmoid
 from guards.guard import GuardError
+from guards.language import ONLY_HOME
 from guards.taxonomy import CATEGORIES
-from guards.verdict import Passage, Scores, Stage
+from guards.verdict import Languages, Passage, Scores, Stage
 from guards.windows import Windows, batches, pad
 
 Backend = Literal["auto", "openvino", "onnxruntime"]
@@ -44,6 +45,7 @@ class Manifest(BaseModel):
     overlap_tokens: int = Field(ge=0)
     prompt_tokens: int = Field(ge=0)
     files: dict[str, str]
+    languages: dict[str, dict[str, float]] = {}  # ISO 639 code -> category -> recall on held-out rows
     architecture: dict[str, Any] = {}
     training: dict[str, Any] = {}
 
@@ -70,6 +72,7 @@ class Classifier:
         files = {name: _checked(folder / name, digest) for name, digest in manifest.files.items()}
         self.name, self.version = manifest.name, manifest.version
         self.digest = hashlib.sha256(body).hexdigest()
+        self.languages: Languages | None = manifest.languages or ONLY_HOME
         self.manifest, self.batch_tokens = manifest, batch_tokens
         self.backend = ("openvino" if _cpu_has_bf16() else "onnxruntime") if backend == "auto" else backend
         self._windows = Windows(

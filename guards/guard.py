@@ -1,9 +1,9 @@
 """The protocol every guard speaks."""
 
 from collections.abc import Sequence
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
-from guards.verdict import Passage, Scores, Stage
+from guards.verdict import Languages, Passage, Scores, Stage
 
 
 class GuardError(Exception):
@@ -39,4 +39,14 @@ class Guard(Protocol):
 
     def judge(self, passages: Sequence[Passage]) -> list[Scores]:
         """Scores in the order of `passages`. Every character from `since` on is read, however long the text."""
+        ...
+
+
+@runtime_checkable
+class Measured(Protocol):
+    """A guard that says in which languages it was measured. One that does not counts as measured in English only."""
+
+    @property
+    def languages(self) -> Languages | None:
+        """ISO 639 code -> category -> recall; None where it judges characters, whatever the language."""
         ...

@@ -20,7 +20,7 @@ from detect_secrets.plugins.twilio import TwilioKeyDetector
 
 from guards import pii
 from guards.pii import Match
-from guards.verdict import Passage, Scores, Span, Stage
+from guards.verdict import Languages, Passage, Scores, Span, Stage
 
 LOOKBACK_CHARS: Final = (
     512  # before `since`: longer than any match but a private key, which is looked for from the start
@@ -171,6 +171,7 @@ class PatternGuard:
     """
 
     name = "patterns"
+    languages: Languages | None = None  # forms, not words
     most_chars = None  # linear, and a private key is known by its head alone
     version = "1"
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 Stage = Literal["input", "output"]
+Languages = Mapping[str, Mapping[str, float]]  # ISO 639 code -> category -> recall of a guard
 Kind = Literal["prompt", "response", "reasoning", "tool_arguments", "tool_result", "system"]
 
 
@@ -45,7 +46,10 @@ class Scores:
 
 @dataclass(frozen=True, slots=True)
 class Judgement:
-    """What one guard said of one passage, or why it could not. `error` and `scores` exclude each other."""
+    """What one guard said of one passage, or why it could not. `error` and `scores` exclude each other.
+
+    `languages`: how much the guard finds in which language; None where it judges characters, whatever the language.
+    """
 
     guard: str
     version: str
@@ -54,6 +58,7 @@ class Judgement:
     scores: Scores | None = None
     error: str | None = None
     elapsed_s: float = 0.0
+    languages: Languages | None = None
 
 
 @dataclass(frozen=True, slots=True)
