@@ -123,7 +123,7 @@ def test_real_rows(guard):
                     rows[sources[row["source"]]].append(row["response"] or row["prompt"])
     rows["en"] = rows["en"] if os.environ.get("SLUICEGATE_PROVE") else rows["en"][::4]
     foreign = sum(bool(certain(guard, text) - {"language:en"}) for text in rows["en"])
-    assert foreign <= 0.002 * len(rows["en"])
+    assert foreign <= 0.005 * len(rows["en"])
     long_enough = [text for text in rows["zh"] if len(text) >= 30]
     assert sum("language:zh" in certain(guard, t) for t in long_enough) >= 0.95 * len(long_enough)
     assert sum("language:vi" in certain(guard, t) for t in rows["vi"]) >= 0.98 * len(rows["vi"])
