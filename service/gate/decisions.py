@@ -24,20 +24,24 @@ class Decision:
         )
 
 
-def decide(passage: Passage, judgements: Sequence[Judgement], policy: Policy) -> Decision:
-    """What the policy makes of the judgements of one passage.
+def decide(passage: Passage, judgements: Sequence[Judgement], policy: Policy, least_threshold: float = 0.0) -> Decision:
+    """What the policy makes of the judgements of one passage; no threshold counts as lower than `least_threshold`.
 
     A category that has a rule but no score (its guard failed, or left it out) falls under `on_error`.
     `redact` without a span to redact is `refuse`: the text could not be made clean.
     """
     exempt = policy.exempt.get(passage.kind, ())
-    rules = {c: r for c, r in policy.rules(passage.stage).items() if c not in exempt}
+    rules = {c: _raised(r, least_threshold) for c, r in policy.rules(passage.stage).items() if c not in exempt}
     verdicts = [v for c, r in rules.items() for v in _verdicts(c, r, passage, judgements, policy)]
     enforced = [v for v in verdicts if v.mode == "enforce"]
     action = max((v.action for v in enforced), key=SEVERITY.__getitem__, default="allow")
     failed = action == "refuse" and all(v.error for v in enforced if v.action == "refuse")
     spans = tuple(s for v in enforced if v.action == "redact" for s in v.spans)
     return Decision(action, tuple(verdicts), spans, failed)  # type: ignore[arg-type]  # Verdict.action is plain str
+
+
+def _raised(rule: Rule, least_threshold: float) -> Rule:
+    return rule if rule.threshold >= least_threshold else rule.model_copy(update={"threshold": least_threshold})
 
 
 def _verdicts(

@@ -27,19 +27,16 @@ async def read(
     windows = joined(passages) if conversation else []
     texts = [*passages, *(w.passage for w in windows)]
     judgements = await judges.judge(texts, policy, tenant)
-    found = [Read(p, j, decide(p, j, policy)) for p, j in zip(texts, judgements, strict=True)]
-    alone, together = found[: len(passages)], found[len(passages) :]
-    return alone + [_beyond(alone, replace(r, joined=w)) for r, w in zip(together, windows, strict=True)]
+    alone = [Read(p, j, decide(p, j, policy)) for p, j in zip(passages, judgements, strict=False)]
+    together = zip(windows, judgements[len(passages) :], strict=True)
+    return alone + [Read(w.passage, j, _beyond(alone, w, j, policy), w) for w, j in together]
 
 
-def _beyond(alone: Sequence[Read], together: Read) -> Read:
-    """Without the verdicts that one of the turns brought about by itself."""
-    assert together.joined is not None  # noqa: S101  as `read` makes them
-    known = {v.kind for part in together.joined.parts for v in alone[part.index].decision.verdicts}
-    decision = together.decision
-    return replace(
-        together, decision=replace(decision, verdicts=tuple(v for v in decision.verdicts if v.kind not in known))
-    )
+def _beyond(alone: Sequence[Read], window: Joined, judgements: Sequence[Judgement], policy: Policy) -> Decision:
+    """What only the turns together show: without the verdicts that one of them brought about by itself."""
+    decision = decide(window.passage, judgements, policy, policy.turns_threshold)
+    known = {v.kind for part in window.parts for v in alone[part.index].decision.verdicts}
+    return replace(decision, verdicts=tuple(v for v in decision.verdicts if v.kind not in known))
 
 
 def redactions(found: Sequence[Read]) -> list[list[Span]]:
