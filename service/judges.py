@@ -39,12 +39,18 @@ class BatchedJudges:
         return [lane.guard for lane in self._lanes.values()]
 
     async def judge(self, passages: Sequence[Passage], policy: Policy, tenant: str) -> list[list[Judgement]]:
-        lanes = [self._lanes[name] for name in policy.guards]
+        return await self.ask(policy.guards, passages, policy.deadline_s, tenant)
+
+    async def ask(
+        self, guards: Sequence[str], passages: Sequence[Passage], deadline_s: float, tenant: str
+    ) -> list[list[Judgement]]:
+        """For each passage the judgements of `guards`, by name, in their order."""
+        lanes = [self._lanes[name] for name in guards]
         asked = [[lane.ask(p, tenant) for lane in lanes] for p in passages]
         every = [future for row in asked for future in row]
         try:
             if every:
-                await asyncio.wait(every, timeout=policy.deadline_s)
+                await asyncio.wait(every, timeout=deadline_s)
             return [
                 [lane.judgement(p.stage, f) for lane, f in zip(lanes, row, strict=True)]
                 for p, row in zip(passages, asked, strict=True)

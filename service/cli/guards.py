@@ -5,10 +5,11 @@ from typing import Annotated
 
 import typer
 
-from service.cli import evaluation
+from service.cli import evaluation, guard_server
 
 app = typer.Typer(help="List guards, score files with them, measure them.", no_args_is_help=True)
 evaluation.register(app)
+guard_server.register(app)
 
 
 @app.command("list")
