@@ -80,9 +80,13 @@ def _places(root: yaml.Node | None) -> tuple[dict[Place, int], list[Fault]]:
     """The line of every key, from 1, and the keys that are there twice: YAML would silently keep the last."""
     lines: dict[Place, int] = {}
     twice: list[Fault] = []
+    seen: set[int] = set()
     nodes: list[tuple[Place, yaml.Node | None]] = [((), root)]
     while nodes:
         place, node = nodes.pop()
+        if id(node) in seen:  # an alias: it may hold itself
+            continue
+        seen.add(id(node))
         if isinstance(node, yaml.SequenceNode):
             nodes += [((*place, str(nth)), item) for nth, item in enumerate(node.value)]
             lines |= {(*place, str(nth)): item.start_mark.line + 1 for nth, item in enumerate(node.value)}

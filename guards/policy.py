@@ -11,6 +11,7 @@ from pydantic import Field, model_validator
 
 from guards.document import DocumentError, Strict, validated
 from guards.taxonomy import CATEGORIES
+from guards.trigger import TRIGGERS
 from guards.verdict import Kind, Stage
 
 Action = Literal["allow", "flag", "redact", "replace", "refuse"]
@@ -125,6 +126,6 @@ def uncovered_cells(policy: Policy, coverage: Coverage) -> list[str]:
     faults = [f"guards: {g!r} is not loaded (loaded: {sorted(coverage)})" for g in policy.guards if g not in coverage]
     stages: tuple[Stage, ...] = ("input", "output")
     for stage in stages:
-        known = frozenset[str]().union(*(coverage[g][stage] for g in policy.guards if g in coverage))
+        known = frozenset[str]().union(*(coverage[g][stage] for g in policy.guards if g in coverage and g != TRIGGERS))
         faults += [f"{stage}.{c}: no guard of this policy judges it" for c in policy.rules(stage) if c not in known]
     return faults

@@ -15,6 +15,7 @@ from guards.guard import Guard, GuardError
 from guards.patterns import PatternGuard
 from guards.policy import Coverage, Policy, PolicyError, load, uncovered_cells
 from guards.registry import load as load_guard
+from guards.trigger import TRIGGERS, TriggerGuard
 from guards.verdict import Stage
 from service.api import create_api
 from service.api.deps import Api, Keys
@@ -68,6 +69,8 @@ def checked(settings: Settings) -> Guarded:
 def _guard(name: str, settings: Settings) -> Guard:
     if name == PatternGuard.name:
         return PatternGuard()
+    if name == TRIGGERS:
+        return TriggerGuard()
     return load_guard(name, threads=settings.guard_threads, batch_tokens=settings.guard_batch_tokens)
 
 

@@ -72,18 +72,19 @@ def _coverage() -> "Coverage":
     from guards.guard import GuardError
     from guards.patterns import PatternGuard
     from guards.registry import shipped
+    from guards.trigger import TriggerGuard
 
     try:
         manifests = shipped()
     except GuardError as error:
         typer.echo(f"A guard that ships is broken: {error}", err=True)
         raise typer.Exit(REFUSED) from None
-    patterns = PatternGuard()
     coverage: dict[str, dict[str, frozenset[str]]] = {
         m.name: {s: frozenset(c for c, h in m.heads.items() if s in h.stages) for s in ("input", "output")}
         for m in manifests
     }
-    coverage[patterns.name] = {"input": patterns.covers("input"), "output": patterns.covers("output")}
+    for guard in (PatternGuard(), TriggerGuard()):
+        coverage[guard.name] = {"input": guard.covers("input"), "output": guard.covers("output")}
     return coverage  # type: ignore[return-value]  # the keys are the two stages
 
 
