@@ -82,8 +82,12 @@ def _places(root: yaml.Node | None) -> tuple[dict[Place, int], list[Fault]]:
     twice: list[Fault] = []
     seen: set[int] = set()
     nodes: list[tuple[Place, yaml.Node | None]] = [((), root)]
+    walked: set[int] = set()  # an alias of an alias of an alias is one node, not thousands
     while nodes:
         place, node = nodes.pop()
+        if id(node) in walked:
+            continue
+        walked.add(id(node))
         if id(node) in seen:  # an alias: it may hold itself
             continue
         seen.add(id(node))
