@@ -9,6 +9,7 @@ VERBS: Final = {
     "guard": ("train_guard", "Train the default guard from a recipe."),
     "calibrate": ("calibrate", "Set the operating points of a trained guard anew."),
     "evaluate-guard": ("evaluate_guard", "Figures of a guard by source, or with a source left out."),
+    "sample": ("sample", "Let a chat model write user turns, as harmless rows to train on."),
 }
 
 app = typer.Typer(

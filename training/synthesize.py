@@ -16,6 +16,7 @@ from training.rows import Row
 
 RECIPES: Final = Path(__file__).with_name("recipes")
 TEMPLATES: Final = tuple(sorted(RECIPES.glob("machine*.yaml")))
+SAMPLED: Final = tuple(sorted(RECIPES.with_name("data").glob("*.jsonl.gz")))  # what a chat model wrote: sample.py
 TRIES: Final = 3  # a row: some fillings come twice
 _SLOT = re.compile(r"\{([a-z_]+)(\d*)\}")  # {place2}: another filling than that of {place}
 

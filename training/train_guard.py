@@ -23,7 +23,7 @@ from training.network import GuardNetwork, from_encoder, from_onnx
 from training.recipe import Recipe
 from training.rows import Row, data_folder, read, take
 from training.split import dedupe, split
-from training.synthesize import synthesize
+from training.synthesize import SAMPLED, synthesize
 from training.views import completed, with_views
 
 
@@ -73,9 +73,8 @@ def prepare_torch(threads: int = 0) -> None:
 def gather(made_by: Recipe, without: str = "") -> dict[str, list[Row]]:
     """Rows of the recipe, deduped and split. `without` leaves one source out."""
     rows = read(sorted((data_folder() / "train").glob("*.jsonl*")), made_by.licenses)
-    rows = [completed(r, made_by.implied, made_by.assumed) for r in rows] + synthesize(
-        made_by.machine_rows, made_by.seed
-    )
+    rows = [completed(r, made_by.implied, made_by.assumed) for r in rows]
+    rows += synthesize(made_by.machine_rows, made_by.seed) + read(SAMPLED, made_by.licenses)
     most = {source: n for source, n in made_by.sources.items() if source != without}
     chosen = take(rows, most, Random(made_by.seed))
     return split(dedupe(chosen), dict(made_by.shares), made_by.seed)
