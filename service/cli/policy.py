@@ -6,6 +6,8 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 
+from service.cli import rehearsal
+
 if TYPE_CHECKING:
     from guards.policy import Coverage, Policy
 
@@ -14,6 +16,7 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
 )
+rehearsal.register(app)
 REFUSED: Final = 1
 File = Annotated[Path | None, typer.Argument(help="a policy file; by default the one in force (SLUICEGATE_POLICY)")]
 

@@ -37,7 +37,7 @@ def examples(found: Case) -> list[Json]:
 
 def _example(found: Case, side: Literal["input", "output"], kind: str, texts: Json) -> Json | None:
     votes = [d for d in found.in_force if getattr(d, side) is not None]
-    label, agreement = _majority([getattr(d, side) for d in votes])
+    label, agreement = majority([getattr(d, side) for d in votes])
     if label is None:
         return None
     exchange = found.exchange
@@ -56,7 +56,7 @@ def _example(found: Case, side: Literal["input", "output"], kind: str, texts: Js
     }
 
 
-def _majority(votes: Sequence[str]) -> tuple[str | None, float]:
+def majority(votes: Sequence[str]) -> tuple[str | None, float]:
     """The label that more than half gave, and their share; None when there is none."""
     if not votes:
         return None, 0.0
