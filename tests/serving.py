@@ -64,7 +64,9 @@ def served(
             app = create_api(
                 Api(gate, FixedKeys(CALLERS), settings, service.metrics, judges.guards, service.engine.ready)
             )
-            config = uvicorn.Config(app, log_config=None, lifespan="off", timeout_graceful_shutdown=2)
+            config = uvicorn.Config(
+                app, log_config=None, lifespan="off", timeout_graceful_shutdown=2, timeout_keep_alive=75
+            )
             server = uvicorn.Server(config)
             serving = asyncio.create_task(server.serve(sockets=[listener]))
             while not server.started:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 FAILED: Final = 1
+KEEP_ALIVE_S: Final = 75  # longer than clients and balancers keep idle connections: who closes first meets no request
 
 
 def register(app: typer.Typer) -> None:
@@ -139,7 +140,12 @@ async def _run(
 
     server = Server(
         uvicorn.Config(
-            app, log_config=None, access_log=False, timeout_graceful_shutdown=int(settings.drain_s), lifespan="off"
+            app,
+            log_config=None,
+            access_log=False,
+            timeout_graceful_shutdown=int(settings.drain_s),
+            timeout_keep_alive=KEEP_ALIVE_S,
+            lifespan="off",
         )
     )
     serving = asyncio.create_task(server.serve(sockets=[listener]))

@@ -72,7 +72,10 @@ async def answers(
     async with aiohttp.ClientSession(headers={"Authorization": f"Bearer {service.key}"}) as session:
         for i in range(0, len(texts), at_once):
             some = texts[i : i + at_once]
-            for raw in await asyncio.gather(*(ask(session, service, t, c, variant, stream) for t, c in some)):
+            raws = await asyncio.gather(*(ask(session, service, t, c, variant, stream) for t, c in some))
+            for (text, cut), raw in zip(some, raws, strict=True):
+                if b"guard_unavailable" in raw:  # a virtual machine that stood still past the deadline
+                    raw = await ask(session, service, text, cut, variant, stream)
                 yield raw
 
 
