@@ -12,15 +12,16 @@ from typing import Annotated, Any, Final, Literal, TypeVar
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
 from guards.guard import GuardError
-from guards.taxonomy import NAME, OPENAI, of_openai
+from guards.language import ONLY_HOME
+from guards.taxonomy import OPENAI, of_openai
 from guards.transport import CALLS_AT_ONCE, LEAST_CHARS, Endpoint, Json, Transport, sendable
-from guards.verdict import Kind, Passage, Scores, Span, Stage
+from guards.verdict import Kind, Languages, Passage, Scores, Span, Stage
 
 MOST_PASSAGES: Final = 32  # in one request
 PROMPT_CHARS: Final = 4_000  # of the prompt beside a response: its end
 PROBE: Final = "hello"  # asked at the start, to learn who answers and in which categories
 
-CategoryName = Annotated[str, Field(pattern=NAME)]
+CategoryName = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_:]{1,47}$")]
 Probability = Annotated[float, Field(ge=0, le=1, allow_inf_nan=False, strict=True)]
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 
@@ -90,6 +91,7 @@ class AnsweredJudge(_Wire):
     digest: Digest
     covers: dict[Stage, frozenset[CategoryName]]
     most_chars: int | None = Field(ge=LEAST_CHARS)
+    languages: Mapping[str, Mapping[str, Probability]] | None = ONLY_HOME  # null: it judges characters, not language
     results: tuple[AnsweredScores, ...]
 
 
@@ -113,6 +115,7 @@ class SluicegateRemote:
         self.version, self.digest = first.version, first.digest
         self._covers = {stage: first.covers.get(stage, frozenset()) for stage in ("input", "output")}
         self.most_chars: int | None = min(spec.most_chars, first.most_chars or spec.most_chars)
+        self.languages: Languages | None = first.languages if spec.languages is None else spec.languages
 
     def covers(self, stage: Stage) -> frozenset[str]:
         return self._covers[stage]
@@ -169,6 +172,7 @@ class OpenAIModeration:
     def __init__(self, name: str, spec: RemoteSpec, transport: Transport) -> None:
         self.name, self._transport, self._model = name, transport, spec.model
         self.most_chars: int | None = spec.most_chars
+        self.languages: Languages | None = spec.languages or ONLY_HOME
         first = self._asked([PROBE])[0]
         if len(first.results) != 1:
             raise GuardError(f"unparsable: {len(first.results)} results for one text")

@@ -31,6 +31,10 @@ class Endpoint(BaseModel):
     timeout_s: float = Field(4.0, gt=0, le=60, description="for one batch, its requests and their retries together")
     at_once: int = Field(16, ge=1, le=256, description="requests of one batch that are open at the same time")
 
+    languages: dict[str, dict[str, float]] | None = Field(
+        None, description="recall by ISO 639 code and category, as you measured it; without it English only"
+    )
+
     @field_validator("url")
     @classmethod
     def _plain_url(cls, url: str) -> str:

@@ -14,6 +14,7 @@ from starlette.responses import Response
 from starlette.routing import Route
 
 from guards.guard import Guard
+from guards.language import languages_of
 from guards.remote import AnsweredJudge, AnsweredScores, AnsweredSpan, AskedJudge
 from guards.verdict import Judgement, Passage, Scores
 from service.api.body import JsonResponse, read
@@ -85,6 +86,7 @@ def _answer(guard: Guard, judgements: Sequence[Judgement]) -> AnsweredJudge:
         digest=guard.digest,
         covers={"input": guard.covers("input"), "output": guard.covers("output")},
         most_chars=guard.most_chars,
+        languages=languages_of(guard),
         results=tuple(_result(_scored(j)) for j in judgements),
     )
 

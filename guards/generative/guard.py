@@ -18,8 +18,9 @@ from guards.generative.llama_guard import LlamaGuard
 from guards.generative.qwen3guard import Qwen3Guard
 from guards.generative.shieldgemma import ShieldGemma
 from guards.generative.wildguard import WildGuard
+from guards.language import ONLY_HOME
 from guards.transport import CALLS_AT_ONCE, LEAST_CHARS, Endpoint, Json, Transport, sendable
-from guards.verdict import Passage, Scores, Stage
+from guards.verdict import Languages, Passage, Scores, Stage
 
 TOP: Final = 20  # candidates a token: vLLM's --max-logprobs by default
 SAMPLING: Final[Mapping[str, Json]] = {
@@ -98,6 +99,7 @@ class GenerativeGuard:
         self.name, self.spec = name, spec
         self.version = spec.model.rsplit("/", 1)[-1] + (f"@{spec.revision[:12]}" if spec.revision else "")
         self.most_chars: int | None = spec.most_chars
+        self.languages: Languages | None = spec.languages or ONLY_HOME
         self._family, self._transport = FAMILIES[spec.family](spec), transport
         self._calibrated = Platt(spec.slope, spec.intercept)
         self.digest = self._digest()
@@ -127,5 +129,5 @@ class GenerativeGuard:
     def _digest(self) -> str:
         """Over what is asked of which weights, and what is made of the answer."""
         questions = [self._ask(Passage("x")), self._ask(Passage("x", "response", "y"))]
-        spec = self.spec.model_dump(mode="json", exclude={"url", "key_env", "timeout_s", "at_once"})
+        spec = self.spec.model_dump(mode="json", exclude={*Endpoint.model_fields})
         return hashlib.sha256(json.dumps([spec, questions], sort_keys=True).encode()).hexdigest()

@@ -11,6 +11,7 @@ from aiohttp import web
 from pydantic import ValidationError
 
 from guards.guard import GuardError
+from guards.language import ONLY_HOME, languages_of
 from guards.policy import Policy
 from guards.remote import MOST_PASSAGES, RemoteSpec, remote
 from guards.transport import Unreachable
@@ -245,6 +246,7 @@ def test_what_guards_serve_serves_is_the_same_guard(monkeypatch):
         assert (guard.version, guard.digest, guard.most_chars) == (local.version, local.digest, local.most_chars)
         assert guard.covers("input") == local.covers("input")
         assert guard.judge(passages) == WordGuard(local.words).judge(passages)
+        assert languages_of(guard) == languages_of(local) == ONLY_HOME
     assert {p.prompt for p in local.judged} == {"", "a question"}
 
 

@@ -50,6 +50,7 @@ def test_a_served_guard_judges_as_it_does_here(tmp_path, monkeypatch):
         passages = [Passage("Write to ann@example.org."), Passage("Nothing here.", "response", "Hi")]
         assert guard.judge(passages) == local.judge(passages)
         assert guard.digest == local.digest
+        assert guard.languages is None
         assert guard.covers("output") == local.covers("output")
         transport.close()
         process.send_signal(signal.SIGTERM)
