@@ -67,7 +67,7 @@ def faults_of(error: ValidationError, lines: Mapping[Place, int], top: str = "fi
             if (*where, part) in lines:
                 where = (*where, part)
                 name.append(part)
-            elif part == str(e["loc"][-1]):  # a missing field; what else is not in the file is a tag of pydantic's
+            elif part == str(e["loc"][-1]) and part != "[key]":  # a missing field; what else is not in the file is a tag of pydantic's
                 name.append(part)
         yield lines.get(where, 1), ".".join(name) or top, PLAIN.get(e["type"], e["msg"])
 
@@ -82,13 +82,9 @@ def _places(root: yaml.Node | None) -> tuple[dict[Place, int], list[Fault]]:
     twice: list[Fault] = []
     seen: set[int] = set()
     nodes: list[tuple[Place, yaml.Node | None]] = [((), root)]
-    walked: set[int] = set()  # an alias of an alias of an alias is one node, not thousands
     while nodes:
         place, node = nodes.pop()
-        if id(node) in walked:
-            continue
-        walked.add(id(node))
-        if id(node) in seen:  # an alias: it may hold itself
+        if id(node) in seen:  # an alias: it may hold itself, or thousands of others
             continue
         seen.add(id(node))
         if isinstance(node, yaml.SequenceNode):

@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final
 
 import structlog
@@ -12,10 +13,8 @@ from prometheus_client import start_http_server
 from sqlalchemy.exc import SQLAlchemyError
 
 from guards.guard import Guard, GuardError
-from guards.patterns import PatternGuard
 from guards.policy import Coverage, Policy, PolicyError, load, uncovered_cells
-from guards.registry import load as load_guard
-from guards.trigger import TRIGGERS, TriggerGuard
+from guards.registry import GuardsFile, Loading, build, read
 from guards.verdict import Stage
 from service.api import create_api
 from service.api.deps import Api, Keys
@@ -30,6 +29,7 @@ from service.ledger.shipper import Stats
 from service.ledger.store import StoreError
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
+from service.transport import HttpTransport
 
 WATCH_S: Final = 5.0
 DEFAULT_TENANT: Final = "default"
@@ -56,7 +56,7 @@ def checked(settings: Settings) -> Guarded:
     """
     try:
         policy = load(settings.policy)
-        guards = tuple(_guard(name, settings) for name in policy.guards)
+        guards = _guards(settings)
     except (PolicyError, GuardError) as error:
         raise StartError(str(error)) from error
     stages: tuple[Stage, ...] = ("input", "output")
@@ -66,12 +66,13 @@ def checked(settings: Settings) -> Guarded:
     return Guarded(policy, guards)
 
 
-def _guard(name: str, settings: Settings) -> Guard:
-    if name == PatternGuard.name:
-        return PatternGuard()
-    if name == TRIGGERS:
-        return TriggerGuard()
-    return load_guard(name, threads=settings.guard_threads, batch_tokens=settings.guard_batch_tokens)
+def _guards(settings: Settings) -> tuple[Guard, ...]:
+    """All guards that a policy may use, now or after a change."""
+    at = settings.guards
+    loading = Loading(
+        at.parent if at else Path(), settings.guard_threads, settings.guard_batch_tokens, connect=HttpTransport
+    )
+    return tuple(build(read(at) if at else GuardsFile(), loading).values())
 
 
 @asynccontextmanager

@@ -22,6 +22,7 @@ class Settings(BaseSettings):
     client_key: SecretStr | None = Field(None, description="a client key to accept; made and shown once if not given")
     admin_key: SecretStr | None = Field(None, description="an admin key to accept; made and shown once if not given")
     policy: Path = Field(DEFAULT_POLICY, description="the policy file in force")
+    guards: Path | None = Field(None, description="file of further guards, by the names that policies use")
 
     model: str = Field(SMALL_MODEL, description="hub id or folder of the model; the default comes from a package")
     engine_url: str | None = Field(None, description="an engine that runs elsewhere; none is started then")
@@ -49,10 +50,10 @@ class Settings(BaseSettings):
     guard_batch_tokens: int = Field(4096, gt=0, description="most tokens in one batch of the guard")
     log_level: str = Field("info", description="debug, info, warning or error")
 
-    @field_validator("home", "policy", "engine_env", mode="after")
+    @field_validator("home", "policy", "guards", "engine_env", mode="after")
     @classmethod
-    def _absolute(cls, path: Path) -> Path:
-        return path.expanduser().absolute()
+    def _absolute(cls, path: Path | None) -> Path | None:
+        return path.expanduser().absolute() if path else None
 
     @property
     def database(self) -> str:

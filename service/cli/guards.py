@@ -1,33 +1,102 @@
 """`sluicegate guards`: which guards there are, and what they say of a file of texts."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from service.cli import evaluation, guard_server
+
+if TYPE_CHECKING:
+    from guards.guard import Guard
+    from guards.registry import GuardsFile, Loading, Spec
 
 app = typer.Typer(help="List guards, score files with them, measure them.", no_args_is_help=True)
 evaluation.register(app)
 guard_server.register(app)
 
 
+File = Annotated[
+    Path | None,
+    typer.Option("--file", help="guards file; that of SLUICEGATE_GUARDS if not given, else those that ship"),
+]
+
+
 @app.command("list")
-def list_guards() -> None:
-    """Classifiers that ship: version, digest of the weights, what each judges where. Example: sluicegate guards list"""
-    from guards.classifier import MODEL
+def list_guards(file: File = None) -> None:
+    """Guards by the names that policies use: kind, and version and digest of classifiers. Loads none.
+
+    Example: sluicegate guards list --file guards.yaml
+    """
     from guards.guard import GuardError
-    from guards.registry import MODELS, shipped
 
     try:
-        for manifest in shipped():
-            print(
-                f"{manifest.name}  {manifest.version}  weights {manifest.files[MODEL][:12]}  {MODELS / manifest.name}"
-            )
-            for category, head in manifest.heads.items():
-                print(f"  {category:14} {', '.join(head.stages)}")
+        specs, loading = _specs(file)
+        for name, spec in specs.specs.items():
+            print(f"{name:16} {spec.kind:12} {_known(spec, loading)}".rstrip())
     except GuardError as error:
-        raise _fail(str(error)) from error
+        raise _fail(str(error), 1) from error
+
+
+@app.command()
+def show(name: str, file: File = None) -> None:
+    """Load one guard: version, digest, categories at each stage. Example: sluicegate guards show default"""
+    from guards.guard import GuardError
+    from guards.registry import build
+
+    try:
+        specs, loading = _specs(file)
+        _describe(build(specs, loading, [name])[name])
+    except GuardError as error:
+        raise _fail(str(error), 1) from error
+
+
+@app.command()
+def check(file: Path) -> None:
+    """Read a guards file, load and reach every guard in it, ask each about a harmless text. Exit code 1 on a fault.
+
+    Example: sluicegate guards check guards.yaml
+    """
+    from guards.guard import GuardError
+    from guards.registry import build
+    from guards.verdict import Passage
+
+    harmless = [Passage("Good morning."), Passage("Good morning to you.", "response", "Good morning.")]
+    try:
+        specs, loading = _specs(file)
+        for guard in build(specs, loading).values():
+            guard.judge(harmless)
+            _describe(guard)
+    except GuardError as error:
+        raise _fail(str(error), 1) from error
+
+
+def _specs(file: Path | None) -> "tuple[GuardsFile, Loading]":
+    import os
+
+    from guards.registry import GuardsFile, Loading, read
+    from service.settings import Settings
+    from service.transport import HttpTransport
+
+    at = file or Settings().guards
+    loading = Loading(at.parent if at else Path(), threads=os.cpu_count() or 1, connect=HttpTransport)
+    return read(at) if at else GuardsFile(), loading
+
+
+def _known(spec: "Spec", loading: "Loading") -> str:
+    """What can be told of a guard without loading it."""
+    from guards.classifier import MODEL, read_manifest
+
+    if spec.kind == "classifier":
+        manifest, _ = read_manifest(loading.folder / spec.folder)
+        return f"{manifest.version}  weights {manifest.files[MODEL][:12]}"
+    return getattr(spec, "url", "")
+
+
+def _describe(guard: "Guard") -> None:
+    print(f"{guard.name}  version {guard.version}  digest {guard.digest[:12]}")
+    for stage in ("input", "output"):
+        print(f"  {stage:7} {', '.join(sorted(guard.covers(stage))) or '-'}")
 
 
 @app.command()
@@ -68,6 +137,6 @@ def _progress(done: int, lines: int) -> None:
     typer.echo(f"{done}/{lines} lines", err=True)
 
 
-def _fail(message: str) -> typer.Exit:
+def _fail(message: str, code: int = 2) -> typer.Exit:
     typer.echo(message, err=True)
-    return typer.Exit(2)
+    return typer.Exit(code)
