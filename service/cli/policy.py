@@ -48,15 +48,15 @@ def show(file: File = None) -> None:
     typer.echo(json.dumps({"digest": policy.digest} | policy.model_dump(mode="json"), indent=2, ensure_ascii=False))
 
 
-@app.command()
-def schema() -> None:
+@app.command("schema")
+def print_schema() -> None:
     """Print the JSON schema of policy files, for an editor that completes and checks while you type.
 
     Example: sluicegate policy schema > policy.schema.json
     """
-    from guards.policy import Policy
+    from guards.policy import schema
 
-    typer.echo(json.dumps(Policy.model_json_schema(), indent=2))
+    typer.echo(json.dumps(schema(), indent=2))
 
 
 def _loaded(file: Path | None) -> "Policy":

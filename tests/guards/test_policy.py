@@ -5,11 +5,23 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from textwrap import dedent
 
 import pytest
 
 from guards.patterns import FOUND
-from guards.policy import DEFAULT_POLICY, Policy, PolicyError, Rule, Uncovered, load, parse, uncovered_cells
+from guards.policy import (
+    DEFAULT_POLICY,
+    PolicyError,
+    PolicyFile,
+    Rule,
+    Schedule,
+    Uncovered,
+    load,
+    parse,
+    parse_file,
+    uncovered_cells,
+)
 from guards.registry import shipped
 from guards.taxonomy import CATEGORIES
 
@@ -105,12 +117,20 @@ def test_a_file_that_cannot_be_read(tmp_path):
 def test_document_has_every_field():
     """docs/policy.md lists the fields of the policy and of a rule, all of them and no others, with their defaults."""
     rows = dict(re.findall(r"^\| `(\w+)` \|(.*)\|$", DOCUMENT, re.MULTILINE))
-    assert rows.keys() - CATEGORIES.keys() == Policy.model_fields.keys() | Rule.model_fields.keys()
+    assert rows.keys() - CATEGORIES.keys() == PolicyFile.model_fields.keys() | Rule.model_fields.keys()
     assert all(f"`{name}`" in rows["uncovered"] for name in Uncovered.model_fields)
-    for name, field in (*Policy.model_fields.items(), *Rule.model_fields.items()):
+    for name, field in (*PolicyFile.model_fields.items(), *Rule.model_fields.items()):
         if isinstance(field.default, int | float | str) and field.default != "" and name != "on_error":
             shown = f"{field.default:g}" if isinstance(field.default, int | float) else field.default
             assert shown in rows[name].split("|")[1], name
+
+
+def test_document_has_every_field_of_a_schedule():
+    """The example in docs/policy.md shows each field of a schedule, and is a file that can be used."""
+    (example,) = re.findall(r"\n    tenants:\n(?:    .*\n|\n)+?\n", DOCUMENT)
+    assert all(re.search(rf"\b{field.alias or name}:", example) for name, field in Schedule.model_fields.items())
+    own = SMALL.replace("  card:", "  toxicity: {}\n  card:") + "input: {harm: {}}\n"
+    assert len(parse_file(own + dedent(example)).resolved) == 8
 
 
 def test_document_has_every_category_of_the_guards_that_ship():

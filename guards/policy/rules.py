@@ -1,27 +1,28 @@
-"""What to do with which score: one YAML file, checked whole before any of it is in force. Pure but for `load`."""
+"""What to do with which score. Pure."""
 
 import hashlib
 import json
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
-from typing import Final, Literal
+from typing import Annotated, Any, Final, Literal
 
 from pydantic import Field, model_validator
 
-from guards.document import DocumentError, Strict, validated
-from guards.taxonomy import CATEGORIES
+from guards.document import Strict
+from guards.taxonomy import CATEGORIES, OwnCategory, OwnName, parse_categories
 from guards.trigger import TRIGGERS
 from guards.verdict import Kind, Stage
 
 Action = Literal["allow", "flag", "redact", "replace", "refuse"]
 Mode = Literal["enforce", "shadow"]
 OnError = Literal["refuse", "flag", "allow"]
+OnLanguage = Literal["escalate", "flag", "refuse"]
 Store = Literal["none", "metadata", "flagged", "sampled"]
 Coverage = Mapping[str, Mapping[Stage, frozenset[str]]]  # guard name -> stage -> categories it judges
 
 SEVERITY: Final[Mapping[str, int]] = {"allow": 0, "flag": 1, "redact": 2, "replace": 3, "refuse": 4}
-DEFAULT_POLICY: Final = Path(__file__).with_name("policies") / "default.yaml"
+DEFAULT_POLICY: Final = Path(__file__).parents[1] / "policies" / "default.yaml"
 
 
 class PolicyError(ValueError):
@@ -41,6 +42,11 @@ class Uncovered(Strict):
     """What happens to what no guard can judge."""
 
     modality: Literal["refuse"] = Field("refuse", description="images, audio, files")
+    language: OnLanguage = Field("flag", description="text in a language that the guards were not measured in")
+    language_recall: float = Field(0.5, gt=0, le=1, description="recall of a category from which on that is measured")
+    accepted_languages: tuple[Annotated[str, Field(pattern="^[a-z]{2,3}$")], ...] = Field(
+        (), description="ISO 639 codes of languages to take as measured, on your own word"
+    )
 
 
 class Policy(Strict):
@@ -59,7 +65,10 @@ class Policy(Strict):
     most_segment_chars: int = Field(160, ge=1, le=16384, description="segments double until they have this much text")
     deadline_s: float = Field(5.0, gt=0, le=60, description="a guard that takes longer has failed")
     turns_threshold: float = Field(
-        0.8, gt=0, le=1, description="how sure a finding must be that only several turns of a conversation show together"
+        0.8,
+        gt=0,
+        le=1,
+        description="how sure a finding must be that only several turns together show",
     )
     on_error: OnError = Field("refuse", description="what a guard that fails, times out or answers nonsense leads to")
     streaming: Literal["hold", "full"] = Field(
@@ -69,6 +78,11 @@ class Policy(Strict):
     sample_share: float = Field(0.0, ge=0, le=1, description="share of clean exchanges kept too, with `store: sampled`")
     replacement: str = Field("I can't help with that.", description="what `replace` sends in place of the text")
     uncovered: Uncovered = Field(Uncovered(), description="what happens to what no guard can judge")
+    escalate: str | None = Field(
+        None,
+        description="with `uncovered.language: escalate`: the guard that also judges such text",
+    )
+    categories: dict[OwnName, OwnCategory] = Field({}, description="categories of your own, beside the taxonomy's")
     input: dict[str, Rule] = Field({}, description="category: rule, for what callers send")
     output: dict[str, Rule] = Field({}, description="category: rule, for what the model writes")
     exempt: dict[Kind, tuple[str, ...]] = Field(
@@ -78,10 +92,19 @@ class Policy(Strict):
     @model_validator(mode="after")
     def _known_categories(self) -> "Policy":
         named = {*self.input, *self.output, *(c for cs in self.exempt.values() for c in cs)}
-        if unknown := sorted(named - CATEGORIES.keys()):
-            raise ValueError(f"unknown categories {unknown}; known: {sorted(CATEGORIES)}")
+        known = CATEGORIES.keys() | parse_categories(self.categories).keys()
+        if unknown := sorted(named - known):
+            raise ValueError(f"unknown categories {unknown}; known: {sorted(known)}")
         if not (self.input or self.output):
             raise ValueError("neither input nor output has a rule: such a policy guards nothing")
+        return self
+
+    @model_validator(mode="after")
+    def _somebody_to_escalate_to(self) -> "Policy":
+        if self.uncovered.language == "escalate" and self.escalate is None:
+            raise ValueError("`uncovered.language: escalate` needs `escalate`: the guard that judges then")
+        if self.escalate in self.guards:
+            raise ValueError(f"escalate: {self.escalate!r} judges everything already, as one of `guards`")
         return self
 
     @model_validator(mode="after")
@@ -94,38 +117,30 @@ class Policy(Strict):
 
     @cached_property
     def digest(self) -> str:
-        body = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        body = json.dumps(self._content(), sort_keys=True)
         return hashlib.sha256(body.encode()).hexdigest()[:16]
+
+    def _content(self) -> dict[str, Any]:
+        return self.model_dump(mode="json", by_alias=True)
 
     def rules(self, stage: Stage) -> Mapping[str, Rule]:
         return self.input if stage == "input" else self.output
 
 
-def parse(text: str, origin: str = "policy") -> Policy:
-    """A policy from YAML text.
-
-    Raises:
-        PolicyError: not YAML, a key is there twice, or a field is wrong, unknown or missing.
-    """
-    try:
-        return validated(Policy, text, origin)
-    except DocumentError as error:
-        raise PolicyError(str(error)) from error
-
-
-def load(path: Path = DEFAULT_POLICY) -> Policy:
-    """A policy from a file. Raises PolicyError, also when the file cannot be read."""
-    try:
-        return parse(path.read_text(encoding="utf-8"), str(path))
-    except (OSError, UnicodeDecodeError) as error:
-        raise PolicyError(f"{path}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
-
-
 def uncovered_cells(policy: Policy, coverage: Coverage) -> list[str]:
     """Faults of a policy against the guards at hand; empty when it can be used."""
-    faults = [f"guards: {g!r} is not loaded (loaded: {sorted(coverage)})" for g in policy.guards if g not in coverage]
+    named = [*policy.guards, *([policy.escalate] if policy.escalate else [])]
+    faults = [f"guards: {g!r} is not loaded (loaded: {sorted(coverage)})" for g in named if g not in coverage]
     stages: tuple[Stage, ...] = ("input", "output")
     for stage in stages:
+        rules = policy.rules(stage)
         known = frozenset[str]().union(*(coverage[g][stage] for g in policy.guards if g in coverage and g != TRIGGERS))
-        faults += [f"{stage}.{c}: no guard of this policy judges it" for c in policy.rules(stage) if c not in known]
+        faults += [f"{stage}.{c}: no guard of this policy judges it" for c in rules if c not in known]
+        if (
+            rules
+            and policy.escalate
+            and policy.escalate in coverage
+            and not coverage[policy.escalate][stage] & rules.keys()
+        ):
+            faults.append(f"escalate: {policy.escalate!r} judges no category that has a rule for {stage}")
     return faults
