@@ -13,6 +13,7 @@ from service.gate.exchange import (
     Channel,
     Delta,
     Endpoint,
+    EngineRejected,
     GuardUnavailable,
     Json,
     Judges,
@@ -55,11 +56,15 @@ class Effect:
 
 @dataclass(frozen=True, slots=True)
 class Rehearsed:
-    """What became of one exchange. `released` is the text of choice 0 that would have left."""
+    """What became of one exchange. `released` is the text of choice 0 that would have left.
+
+    `stopped_at`: how many characters of the answer had been judged when it was refused or replaced.
+    """
 
     effects: Mapping[Stage, Effect]
     verdicts: tuple[Verdict, ...]
     released: str
+    stopped_at: int | None = None
 
     @property
     def effect(self) -> Effect:
@@ -99,7 +104,8 @@ async def rehearse(judges: Judges, policy: Policy, asked: Asked, answers: Mappin
     except (Refused, GuardUnavailable):
         pass  # the verdicts say why
     verdicts = tuple(ledger.verdicts)
-    return Rehearsed({"input": effect(verdicts, "input"), "output": effect(verdicts, "output")}, verdicts, released)
+    effects: dict[Stage, Effect] = {"input": effect(verdicts, "input"), "output": effect(verdicts, "output")}
+    return Rehearsed(effects, verdicts, released, ledger.stopped_at)
 
 
 class _Waiting:
@@ -130,6 +136,9 @@ class _Script:
             await asyncio.sleep(0)  # the gate looks at what it has got
             await asyncio.sleep(0)
             await self._judges.idle.wait()
+
+    async def embed(self, body: Json) -> Json:
+        raise EngineRejected("a script does not embed", 404)
 
     async def models(self) -> list[Json]:
         return []
@@ -162,8 +171,11 @@ class _Events:
 
     def __init__(self) -> None:
         self.verdicts: list[Verdict] = []
+        self.stopped_at: int | None = None
 
     def append(self, event: Json) -> None:
+        if event.get("blocked") and event["stage"] == "output" and self.stopped_at is None:
+            self.stopped_at = len(event["texts"]["judged"])
         for plain in event.get("verdicts", ()):
             spans = tuple(Span(*span) for span in plain["spans"])
             self.verdicts.append(Verdict(**plain | {"spans": spans}))
