@@ -17,6 +17,7 @@ from training.rows import Row
 RECIPES: Final = Path(__file__).with_name("recipes")
 TEMPLATES: Final = tuple(sorted(RECIPES.glob("machine*.yaml")))
 SAMPLED: Final = tuple(sorted(RECIPES.with_name("data").glob("*.jsonl.gz")))  # what a chat model wrote: sample.py
+PAIR: Final = " => "  # a filling may be a prompt and its answer
 TRIES: Final = 3  # a row: some fillings come twice
 _SLOT = re.compile(r"\{([a-z_]+)(\d*)\}")  # {place2}: another filling than that of {place}
 
@@ -75,6 +76,8 @@ def _row(block: Mapping[str, Any], side: Mapping[str, Any], template: str, slots
     text = filling(template)
     if "registers" in block:
         text = typed(filling(random.choice(slots[block["registers"]]).replace("{text}", text)), random)
+    if PAIR in text:
+        prompt, text = text.split(PAIR)
     return Row(
         text,
         {**block.get("labels", {}), **side["labels"]},

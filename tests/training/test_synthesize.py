@@ -12,7 +12,7 @@ import yaml
 
 from training.near import Seen
 from training.rows import LICENSES
-from training.synthesize import TEMPLATES, Filling, load, synthesize, typed
+from training.synthesize import PAIR, TEMPLATES, Filling, load, synthesize, typed
 
 PROVE = os.environ.get("SLUICEGATE_PROVE") == "1"
 SLOTS, BLOCKS = load()
@@ -106,6 +106,14 @@ def test_a_name_stands_for_one_filling():
     fruit = asked.removeprefix("How do I eat a ").rstrip("?")
     assert answer.startswith(f"Wash the {fruit}, ")
     assert {fruit, answer.removesuffix(".").rpartition(" ")[2]} == {"fig", "plum"}
+
+
+def test_a_pair_is_a_prompt_and_its_answer():
+    """Rows of question and answer carry both, each on its side of the arrow, with no arrow left in them."""
+    pairs = [r for r in ROWS if r.is_response and r.group.count(PAIR)]
+    assert len(pairs) > 50
+    assert all(r.prompt and r.text and PAIR not in r.prompt + r.text for r in pairs)
+    assert {r.labels["response_harm"] for r in pairs} == {0, 1}
 
 
 def test_haste_and_slips_keep_the_text_readable():
