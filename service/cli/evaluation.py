@@ -10,6 +10,7 @@ import typer
 if TYPE_CHECKING:
     from guards.evaluation.rows import Line
     from guards.guard import Guard
+    from guards.policy import Policy
 
 NEEDED = ("sklearn", "matplotlib")
 Sets = Annotated[
@@ -52,12 +53,12 @@ def evaluate(
     _installed()
     from guards.evaluation import evaluate as measuring
     from guards.evaluation import report
-    from guards.policy import load
+    from guards.guard import GuardError
 
     named = _read(sets)
     ours = _guard(guard)
     plan = measuring.Plan(
-        policy=load(policy) if policy else None,
+        policy=_policy(policy) if policy else None,
         against=_guard(against) if against else None,
         by=tuple(by or measuring.BY),
         group=group,
@@ -66,7 +67,10 @@ def evaluate(
         draws=draws,
         said=lambda line: typer.echo(line, err=True),
     )
-    result = measuring.evaluate(ours, named, plan)
+    try:
+        result = measuring.evaluate(ours, named, plan)
+    except GuardError as error:
+        _fail(error)
     typer.echo(report.plain(result.figures))
     if as_json:
         _write(as_json, json.dumps(result.figures, indent=1) + "\n")
@@ -88,12 +92,13 @@ def bias(
     Example: sluicegate guards bias --set identity=dev/identity_templates.jsonl.gz --category toxicity
     """
     from guards.evaluation.audit import audited, shown
+    from guards.guard import GuardError
 
     named, ours = _read(sets), _guard(guard)
     try:
         found = {name: audited(ours, lines, category, by, group, draws) for name, lines in named.items()}
-    except ValueError as error:
-        _fail(str(error))
+    except (ValueError, GuardError) as error:
+        _fail(error)
     for name, figures in found.items():
         typer.echo(f"{name}, {category}: {ours.name} {ours.version}\n{shown(figures)}")
     if as_json:
@@ -121,17 +126,28 @@ def _read(sets: list[str]) -> "dict[str, list[Line]]":
 
 
 def _guard(named: str) -> "Guard":
-    """By name, or from its folder."""
+    """By its name in the guards file, or from its folder."""
     import os
 
     from guards.guard import GuardError
-    from guards.registry import load
+    from guards.registry import build, load
+    from service.cli.guards import specified
 
-    folder = Path(named) if Path(named).is_dir() else None
     try:
-        return load(named, folder, threads=os.cpu_count() or 1, batch_tokens=8192)
+        if Path(named).is_dir():
+            return load(named, Path(named), threads=os.cpu_count() or 1, batch_tokens=8192)
+        return build(*specified(None), [named])[named]
     except GuardError as error:
         _fail(str(error))
+
+
+def _policy(file: Path) -> "Policy":
+    from guards.policy import PolicyError, load
+
+    try:
+        return load(file)
+    except PolicyError as error:
+        _fail(error)
 
 
 def _training() -> "list[Line]":

@@ -31,7 +31,7 @@ def list_guards(file: File = None) -> None:
     from guards.guard import GuardError
 
     try:
-        specs, loading = _specs(file)
+        specs, loading = specified(file)
         for name, spec in specs.specs.items():
             print(f"{name:16} {spec.kind:12} {_known(spec, loading)}".rstrip())
     except GuardError as error:
@@ -45,7 +45,7 @@ def show(name: str, file: File = None) -> None:
     from guards.registry import build
 
     try:
-        specs, loading = _specs(file)
+        specs, loading = specified(file)
         _describe(build(specs, loading, [name])[name])
     except GuardError as error:
         raise _fail(str(error), 1) from error
@@ -63,7 +63,7 @@ def check(file: Path) -> None:
 
     harmless = [Passage("Good morning."), Passage("Good morning to you.", "response", "Good morning.")]
     try:
-        specs, loading = _specs(file)
+        specs, loading = specified(file)
         for guard in build(specs, loading).values():
             guard.judge(harmless)
             _describe(guard)
@@ -71,7 +71,7 @@ def check(file: Path) -> None:
         raise _fail(str(error), 1) from error
 
 
-def _specs(file: Path | None) -> "tuple[GuardsFile, Loading]":
+def specified(file: Path | None) -> "tuple[GuardsFile, Loading]":
     import os
 
     from guards.registry import GuardsFile, Loading, read
