@@ -106,7 +106,7 @@ async def _judged_input(gate: Gate, exchange: Exchange) -> Json | None:
     """The body that may go to the model: as asked, with redacted texts, or None where the policy answers itself."""
     asked, policy = exchange.asked, exchange.policy
     found = await read(gate.judges, asked.passages, policy, exchange.caller.tenant, asked.conversation)
-    exchange.note("input", chain.from_iterable(r.judgements for r in found))
+    exchange.note("input", chain.from_iterable(r.judgements for r in found if r.joined is None))
     for r in found:
         if r.decision.verdicts:
             await _record(gate, exchange, r.passage, r.decision)
