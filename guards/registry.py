@@ -12,6 +12,7 @@ from guards.classifier import MANIFEST, Backend, Classifier, Manifest, read_mani
 from guards.document import DocumentError, Strict, validated
 from guards.generative import GenerativeGuard, GenerativeSpec
 from guards.guard import Guard, GuardError
+from guards.lists import KeywordGuard, KeywordsSpec, RegexGuard, RegexSpec
 from guards.patterns import PatternGuard
 from guards.remote import RemoteSpec, remote
 from guards.taxonomy import CATEGORIES, NAME
@@ -46,7 +47,7 @@ class TriggersSpec(Strict):
 
 
 Spec = Annotated[
-    ClassifierSpec | PatternsSpec | TriggersSpec | GenerativeSpec | RemoteSpec,
+    ClassifierSpec | PatternsSpec | TriggersSpec | KeywordsSpec | RegexSpec | GenerativeSpec | RemoteSpec,
     Field(discriminator="kind"),
 ]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
@@ -132,6 +133,10 @@ def _built(name: str, spec: Spec, file: GuardsFile, loading: Loading, others: Ca
             triggers = TriggerGuard((*CATEGORIES, *file.categories))
             triggers.name = name
             return triggers
+        case KeywordsSpec():
+            return KeywordGuard(name, spec, loading.folder)
+        case RegexSpec():
+            return RegexGuard(name, spec)
         case GenerativeSpec() | RemoteSpec():
             if loading.connect is None:
                 raise GuardError("it runs elsewhere, and nothing here connects to it")

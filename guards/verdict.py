@@ -15,12 +15,14 @@ class Passage:
 
     `prompt` is what a response answers: read as context, not judged. Characters before `since` were in a passage
     this guard already judged in the same stream, so a window that ends before it need not be judged again.
+    `growing`: more of the text may follow, and all of it will be judged then.
     """
 
     text: str
     kind: Kind = "prompt"
     prompt: str = ""
     since: int = 0
+    growing: bool = False
 
     @property
     def stage(self) -> Stage:

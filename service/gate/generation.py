@@ -25,7 +25,8 @@ class Channelled:
     seen: set[tuple[str, ...]] = field(default_factory=set)  # kinds of verdicts already in the ledger
 
     def passage(self, asked: Asked) -> Passage:
-        return Passage(self.hold.text, KINDS[self.channel], asked.prompt_of(self.index), since=self.hold.released)
+        hold, prompt = self.hold, asked.prompt_of(self.index)
+        return Passage(hold.text, KINDS[self.channel], prompt, since=hold.released, growing=not hold.ended)
 
     def piece(self, text: str, logprobs: tuple[Any, ...]) -> Piece:
         if self.tool is None:
