@@ -22,7 +22,7 @@ from bench.hard import PROMPTS as HARD
 from bench.prompts import PROMPTS as PLAIN
 from bench.report import write
 from guards.evaluation.metrics import wilson
-from guards.policy import Policy
+from guards.policy import Policy, load
 from guards.verdict import Passage
 from service.app import checked
 from service.gate.exchange import Asked
@@ -153,15 +153,16 @@ def _share(count: int, of: int) -> dict[str, Any]:
 
 async def measure(size: Size) -> dict[str, Any]:
     """Figures of every set, with the guards and the policy that they are of."""
-    guarded = checked(Settings())
-    patient = guarded.policy.model_copy(update={"deadline_s": 60.0})  # a busy machine is no finding
+    settings = Settings()
+    policy, guards = load(settings.policy), checked(settings).guards
+    patient = policy.model_copy(update={"deadline_s": 60.0})  # a busy machine is no finding
     told: dict[str, Any] = {
-        "policy": {"name": guarded.policy.name, "version": guarded.policy.version, "digest": guarded.policy.digest},
-        "guards": {g.name: {"version": g.version, "digest": g.digest} for g in guarded.guards},
+        "policy": {"name": policy.name, "version": policy.version, "digest": policy.digest},
+        "guards": {g.name: {"version": g.version, "digest": g.digest} for g in guards},
         "token_chars": TOKEN_CHARS,
         "sets": {},
     }
-    async with BatchedJudges(guarded.guards, Metrics()) as judges:
+    async with BatchedJudges(guards, Metrics()) as judges:
         for name, asks in sets(size).items():
             begun = time.perf_counter()
             told["sets"][name] = figures(name, asks, await seen(judges, patient, asks))

@@ -12,7 +12,8 @@ import typer
 from service.cli.opened import refuse, told
 
 if TYPE_CHECKING:
-    from service.app import Guarded
+    from guards.guard import Guard
+    from guards.policy import Policies
     from service.rehearsal.cases import Outcome
 
 DIFFERS = 1
@@ -33,14 +34,14 @@ def diff(before: File, after: File, as_json: AsJson = False) -> None:
     Example: sluicegate policy diff guards/policies/default.yaml my-policy.yaml
     """
     from guards.evaluation.page import columns
-    from service.rehearsal.changes import changes
+    from service.rehearsal.changes import differences
 
-    found = changes(_policy(before), _policy(after))
+    found = differences(_policies(before), _policies(after))
     if as_json:
         typer.echo(json.dumps([asdict(c) for c in found], indent=1))
     elif found:
-        rows = [(c.place, c.field, c.before, c.after, c.effect) for c in found]
-        typer.echo(columns([("where", "what", str(before), str(after), "effect"), *rows]))
+        rows = [(c.whom, c.place, c.field, c.before, c.after, c.effect) for c in found]
+        typer.echo(columns([("for", "where", "what", before.name, after.name, "effect"), *rows]))
     else:
         typer.echo("no difference in effect")
     if found:
@@ -66,11 +67,11 @@ def run_cases(
         cases = read(file or SHIPPED)
     except CaseError as error:
         refuse(str(error))
-    guarded = _guarded(policy)
+    policies, guards = _guarded(policy)
 
     async def work() -> "list[Outcome]":
-        async with BatchedJudges(guarded.guards, Metrics()) as judges:
-            return await run(judges, guarded.policy, cases)
+        async with BatchedJudges(guards, Metrics()) as judges:
+            return await run(judges, policies, cases)
 
     outcomes = told(work())
     typer.echo(json.dumps([_plain(o) for o in outcomes], indent=1) if as_json else _table(outcomes))
@@ -95,41 +96,42 @@ def replay(
     from service.cli.opened import opened
     from service.judges import BatchedJudges
     from service.rehearsal import report
-    from service.rehearsal.replay import Candidate, Replayed
+    from service.rehearsal.replay import Candidate, Replayed, policy_of
     from service.rehearsal.replay import replay as run
     from service.telemetry.metrics import Metrics
 
-    begun, guarded = _moment(since), _guarded(file)
+    begun, (policies, guards) = _moment(since), _guarded(file)
 
     async def work() -> list[Replayed]:
-        async with opened() as (store, _), BatchedJudges(guarded.guards, Metrics()) as judges:
-            guards = {g.name: g for g in guarded.guards}
-            candidate = Candidate(lambda _: guarded.policy, guards, any_version, judges if rejudge else None)
+        async with opened() as (store, _), BatchedJudges(guards, Metrics()) as judges:
+            named = {g.name: g for g in guards}
+            candidate = Candidate(policy_of(policies), named, any_version, judges if rejudge else None)
             return await run(store, candidate, begun, limit)
 
-    figures = report.figures(told(work()), guarded.policy)
+    figures = report.figures(told(work()), policies.base)
     typer.echo(json.dumps(figures, indent=1) if as_json else report.plain(figures))
     if html:
         html.write_text(report.html(figures), encoding="utf-8")
 
 
-def _policy(file: Path) -> Any:
-    from guards.policy import PolicyError, load
+def _policies(file: Path) -> "Policies":
+    from guards.policy import PolicyError, load_file
 
     try:
-        return load(file)
+        return load_file(file)
     except PolicyError as error:
         refuse(str(error))
 
 
-def _guarded(file: Path | None) -> "Guarded":
-    """A policy and the guards it names, loaded and checked as at the start of the service."""
+def _guarded(file: Path | None) -> "tuple[Policies, tuple[Guard, ...]]":
+    """A policy file and the guards, loaded and checked as at the start of the service."""
     from service.app import StartError, checked
     from service.settings import Settings
 
     settings = Settings()
+    at = file or settings.policy
     try:
-        return checked(settings.model_copy(update={"policy": file}) if file else settings)
+        return _policies(at), checked(settings.model_copy(update={"policy": at})).guards
     except StartError as error:
         refuse(str(error))
 

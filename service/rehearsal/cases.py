@@ -3,13 +3,14 @@
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from guards.policy import Action, Policy
+from guards.policy import Action, Policies
 from service.api.chat import asked
 from service.api.schemas import ChatRequest
 from service.gate.exchange import Asked, Judges
@@ -35,6 +36,8 @@ class Case(BaseModel):
     stage: Literal["input", "output"] | None = Field(None, description="where; anywhere if not given")
     categories: tuple[str, ...] = Field((), description="categories that must be among those that bring it about")
     tenant: str = Field("default", description="whose policy")
+    key: str = Field("key_rehearsal", description="the key id whose policy")
+    at: datetime | None = Field(None, description="the moment whose schedule applies; now if not given")
     note: str = Field("", description="what the case is about; shown in place of its text")
 
     @model_validator(mode="after")
@@ -92,11 +95,13 @@ def _objects(path: Path) -> Iterator[Any]:
     yield from (content.get("cases") if isinstance(content, Mapping) else content) or ()
 
 
-async def run(judges: Judges, policy: Policy, cases: Sequence[Case]) -> list[Outcome]:
-    """Every case through the gate, in order."""
+async def run(judges: Judges, policies: Policies, cases: Sequence[Case]) -> list[Outcome]:
+    """Every case through the gate, in order, each under the policy of its tenant, key and moment."""
     outcomes = []
     for case in cases:
         answers = {"0/content": case.response} if case.response else {}
+        at = case.at or datetime.now(UTC)
+        policy = policies.of(case.tenant, case.key, at if at.tzinfo else at.replace(tzinfo=UTC))
         rehearsed = await rehearse(judges, policy, case.asked(), answers, case.tenant)
         outcomes.append(Outcome(case, rehearsed, fault(case, rehearsed)))
     return outcomes

@@ -1,26 +1,59 @@
 """What differs in effect between two policies. Pure."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
-from guards.policy import SEVERITY, Policy, Rule
+from guards.policy import SEVERITY, Policies, Policy, Rule, Source
 from guards.verdict import Stage
 
 STAGES: Final[Sequence[Stage]] = ("input", "output")
 NAMES: Final = frozenset({"name", "version", "description", "input", "output"})  # change nothing, or are shown as rules
 NONE: Final = "-"
+EVERYBODY: Final = "everybody"
 
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One thing that differs. `effect` is what it means for callers where that can be said: stricter or looser."""
+    """One thing that differs, and for whom. `effect`: stricter or looser, where that can be said."""
 
     place: str
     field: str
     before: str
     after: str
     effect: str = ""
+    whom: str = EVERYBODY
+
+
+def differences(before: Policies, after: Policies) -> list[Change]:
+    """What differs for everybody; then for each tenant, key and schedule what does not differ for everybody alike."""
+    found = changes(before.base, after.base)
+    shared = set(found)
+    for source in sorted({*before.resolved, *after.resolved} - {Source()}, key=str):
+        own = changes(_policy_of(before, source), _policy_of(after, source))
+        found += [replace(c, whom=str(source)) for c in own if c not in shared]
+    return found + list(_hours(before, after))
+
+
+def _policy_of(policies: Policies, source: Source) -> Policy:
+    """The policy where these overlays apply, as far as the file has them."""
+    file = policies.file
+    names = (file.tenants, file.keys, {s.name for s in file.schedules})
+    known = (name if name in there else None for name, there in zip(source, names, strict=True))
+    return policies.resolved[Source(*known)]
+
+
+def _hours(before: Policies, after: Policies) -> Iterator[Change]:
+    """When schedules apply, and in which order: the first that applies counts."""
+    old, new = (
+        {s.name: s.model_dump(mode="json", exclude={"then"}) | {"place": n} for n, s in enumerate(p.file.schedules)}
+        for p in (before, after)
+    )
+    for name in sorted(old.keys() & new.keys()):
+        for field in old[name]:
+            if old[name][field] != new[name][field]:
+                whom = f"schedule {name}"
+                yield Change("schedule", field, _shown(old[name][field]), _shown(new[name][field]), whom=whom)
 
 
 def changes(before: Policy, after: Policy) -> list[Change]:

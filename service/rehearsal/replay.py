@@ -1,12 +1,14 @@
 """A candidate policy over stored traffic: what would have gone otherwise. Pure but for `replay`."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Final
 
 from guards.guard import Guard
+from guards.language import LANGUAGE, languages_of
 from guards.patterns import FOUND
-from guards.policy import SEVERITY, Policy
+from guards.policy import SEVERITY, Policies, Policy
 from guards.verdict import Judgement, Kind, Passage, Scores, Span, Stage, Verdict
 from service.gate.decisions import decide
 from service.gate.exchange import Judges
@@ -47,6 +49,11 @@ class Candidate:
     guards: Mapping[str, Guard]
     any_version: bool = False
     judges: Judges | None = field(default=None)  # judges kept texts anew
+
+
+def policy_of(policies: Policies) -> Callable[[Exchange], Policy]:
+    """That of a file for the tenant, the key and the moment of an exchange."""
+    return lambda e: policies.of(e.tenant, e.key_id, datetime.fromtimestamp(e.asked_at, UTC))
 
 
 def state(effects: Mapping[Stage, Effect]) -> str:
@@ -114,9 +121,11 @@ def _other_version(one: Recorded, candidate: Candidate, policy: Policy) -> bool:
 
 def _decided(one: Recorded, stage: Stage, policy: Policy, guards: Mapping[str, Guard]) -> Effect | str:
     """The candidate's effect, or why it cannot be told."""
-    judgements = [_judgement(one, stage, guards[name]) for name in policy.guards]
+    too = {LANGUAGE, policy.escalate or LANGUAGE} & one.scores.keys() & guards.keys()
+    judgements = [_judgement(one, stage, guards[name]) for name in (*policy.guards, *too)]
     plain = policy.model_copy(update={"exempt": {}})  # of which text a highest score is, it does not say
-    verdicts = decide(Passage("", "prompt" if stage == "input" else "response"), judgements, plain).verdicts
+    passage = Passage("", "prompt" if stage == "input" else "response")
+    verdicts = [*decide(passage, judgements, plain).verdicts, *_of_turns(one, stage, plain)]
     if any(v.error == NOT_ASKED or (v.error and not _failed(one, v)) for v in verdicts):
         return NOT_ASKED
     certain = [v for v in verdicts if not _doubtful(one, v, policy)]
@@ -129,11 +138,25 @@ def _judgement(one: Recorded, stage: Stage, guard: Guard) -> Judgement:
     stored = one.scores.get(guard.name, {})
     scores: Mapping[str, float] = stored.get(stage, {})
     common = (guard.name, stored.get("version", guard.version), stored.get("digest", guard.digest))
-    if not scores:
+    languages = languages_of(guard)
+    if not scores and guard.name != LANGUAGE:  # a short text is in no language
         errors = [v.error for v in one.verdicts if v.guard == guard.name and v.stage == stage and v.error]
-        return Judgement(*common, guard.covers(stage), error=errors[0] if errors else NOT_ASKED)
+        return Judgement(*common, guard.covers(stage), None, errors[0] if errors else NOT_ASKED, languages=languages)
     marked = {v.category for v in one.verdicts if v.stage == stage and v.spans} | FOUND
-    return Judgement(*common, guard.covers(stage), Scores(scores, tuple(Span(0, 0, c) for c in scores if c in marked)))
+    spans = tuple(Span(0, 0, c) for c in scores if c in marked)
+    return Judgement(*common, guard.covers(stage), Scores(scores, spans), languages=languages)
+
+
+def _of_turns(one: Recorded, stage: Stage, policy: Policy) -> Iterator[Verdict]:
+    """What several turns showed together: above the highest score of any text, so only its verdict is known."""
+    for row in one.verdicts:
+        highest = one.scores.get(row.guard, {}).get(stage, {}).get(row.category, 1.0)
+        if row.stage == stage == "input" and (row.score or 0) > highest:
+            said = Judgement(
+                row.guard, row.version, row.digest, frozenset([row.category]), Scores({row.category: row.score or 0})
+            )
+            found = decide(Passage(""), [said], policy, policy.turns_threshold).verdicts
+            yield from (v for v in found if v.error is None)
 
 
 def _failed(one: Recorded, verdict: Verdict) -> bool:

@@ -1,9 +1,10 @@
+import json
 import os
 
 import pytest
 from typer.testing import CliRunner
 
-from guards.policy import Policy
+from guards.policy import Policies, Policy, parse_file
 from service.cli.main import app
 from service.judges import BatchedJudges
 from service.telemetry.metrics import Metrics
@@ -19,6 +20,11 @@ def policy(**fields):
     }
     base = {"name": "mine", "version": 1, "guards": ["words"], "first_segment_chars": 8}
     return Policy.model_validate(base | rules | fields)
+
+
+def file(**fields) -> Policies:
+    """A policy file with these fields; JSON is YAML."""
+    return parse_file(json.dumps(policy().model_dump(mode="json") | fields))
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ from service.gate.exchange import Asked
 from service.rehearsal.cases import SHIPPED, Case, CaseError, fault, read, run
 from service.rehearsal.gate import rehearse
 from tests.fakes import BrokenGuard
-from tests.rehearsal.conftest import WORDS, policy
+from tests.rehearsal.conftest import WORDS, file, policy
 
 LONG = "A quiet answer about gardens and rivers. " * 12
 
@@ -64,7 +64,7 @@ async def test_cases_pass_or_say_why_not(judges):
         case(prompt="a storm", expect="refuse", categories=["hate"]),
         case(messages=[{"role": "user", "content": "a storm"}], prompt=None, expect="refuse"),
     ]
-    outcomes = await run(judges, policy(), cases)
+    outcomes = await run(judges, file(), cases)
     assert [o.fault for o in outcomes] == [
         "",
         "",
@@ -75,13 +75,30 @@ async def test_cases_pass_or_say_why_not(judges):
     ]
 
 
+async def test_a_case_names_whose_policy_it_is_about(judges):
+    """Tenant, key and moment of a case choose the policy, as they do for a caller."""
+    night = {"name": "night", "from": "22:00", "to": "06:00", "then": {"input": {"harm": {"action": "allow"}}}}
+    laxer = {"input": {"harm": {"action": "flag"}}}
+    policies = file(
+        tenants={"acme": laxer}, keys={"key_1": {"input": {"harm": {"action": "replace"}}}}, schedules=[night]
+    )
+    noon = {"prompt": "a storm", "at": "2026-11-20T12:00:00"}
+    cases = [
+        case(**noon, expect="refuse"),
+        case(**noon, expect="flag", tenant="acme"),
+        case(**noon, expect="replace", tenant="acme", key="key_1"),
+        case(prompt="a storm", at="2026-11-20T23:00:00+00:00", expect="allow"),
+    ]
+    assert [o.fault for o in await run(judges, policies, cases)] == ["", "", "", ""]
+
+
 async def test_a_guard_that_fails_passes_no_case():
     """A refusal because a guard could not judge is not the refusal that was expected."""
     from service.judges import BatchedJudges
     from service.telemetry.metrics import Metrics
 
     async with BatchedJudges([BrokenGuard(WORDS)], Metrics()) as judges:
-        (outcome,) = await run(judges, policy(), [case(expect="refuse")])
+        (outcome,) = await run(judges, file(), [case(expect="refuse")])
     assert "could not judge" in outcome.fault
     assert outcome.rehearsed.effects["input"].failed
 

@@ -1,7 +1,7 @@
 import json
 
-from service.rehearsal.changes import changes
-from tests.rehearsal.conftest import policy
+from service.rehearsal.changes import changes, differences
+from tests.rehearsal.conftest import file, policy
 
 
 def fields(before, after):
@@ -44,6 +44,24 @@ def test_settings_are_compared_with_their_defaults():
     assert ("input.harm", "on_error", "refuse", "flag", "looser") in found
     assert ("policy", "lookahead_chars", "24", "48", "") in found
     assert ("policy", "exempt.system", "-", "injection", "") in found
+
+
+def test_what_differs_for_some_is_said_once():
+    """A tenant, key or schedule shows what differs for it alone; what differs for everybody is not repeated."""
+    night = {"name": "night", "from": "22:00", "to": "06:00", "then": {"streaming": "full"}}
+    before = file(tenants={"acme": {"lookahead_chars": 64}}, schedules=[night])
+    after = file(
+        deadline_s=2.0,
+        tenants={"acme": {"lookahead_chars": 64}, "other": {"store": "none"}},
+        schedules=[night | {"to": "05:00"}],
+    )
+    assert [(c.whom, c.field, c.before, c.after) for c in differences(before, after)] == [
+        ("everybody", "deadline_s", "5", "2"),
+        ("tenant other", "store", "flagged", "none"),
+        ("tenant other, schedule night", "store", "flagged", "none"),
+        ("schedule night", "ends", "360", "300"),
+    ]
+    assert differences(before, before) == []
 
 
 def test_diff_exits_like_diff(command, tmp_path):

@@ -8,21 +8,53 @@ from guards.patterns import PatternGuard
 from guards.registry import load
 from service.ledger.ledger import SqlLedger
 from service.ledger.models import Exchange, VerdictRow
-from service.rehearsal.replay import EXEMPT, NO_SCORES, NOT_ASKED, OTHER_GUARD, Candidate, from_scores
+from service.rehearsal.replay import EXEMPT, NO_SCORES, NOT_ASKED, OTHER_GUARD, Candidate, from_scores, policy_of
 from service.rehearsal.report import figures, html, plain
 from service.rehearsal.traffic import Recorded
 from service.review.decisions import Decision, decide
 from service.settings import Settings
 from tests.fakes import WordGuard
-from tests.rehearsal.conftest import WORDS, policy
+from tests.rehearsal.conftest import WORDS, file, policy
 
 GUARD = WordGuard(WORDS)
 COVERED = dict.fromkeys(WORDS, 0.0)
 
 
+def test_a_finding_of_several_turns_stays_one():
+    """What only several turns showed together is above every text's score: it is replayed at its own threshold."""
+    split = stored({"harm": 0.2}, verdicts=[row("harm", score=0.9)])
+    assert from_scores(split, candidate(policy())).states == ("refused", "refused")
+    assert from_scores(split, candidate(policy(turns_threshold=0.95))).states == ("refused", "allowed")
+
+
+def test_a_language_nobody_reads_is_replayed():
+    """The stored language of a text follows the candidate's `uncovered`, as it would at the gate."""
+    one = stored({"harm": 0.1}, {})
+    one.exchange.scores["language"] = {"version": "1", "digest": "d", "input": {"language:de": 0.95}, "output": {}}
+    guards = {"words": GUARD, "language": WordGuard({"language:de": "und"}, "language")}
+
+    def after(**uncovered):
+        rules = policy(uncovered=uncovered)
+        return from_scores(one, Candidate(lambda _: rules, guards)).states[1]
+
+    assert after() == "flagged"
+    assert after(language="refuse") == "refused"
+    assert after(accepted_languages=["de"]) == "allowed"
+
+
+def test_the_policy_is_that_of_the_exchange():
+    """Tenant, key and moment of an exchange choose the candidate's policy."""
+    one = Exchange(tenant="acme", key_id="key_1", asked_at=1.8e9)
+    policies = file(tenants={"acme": {"lookahead_chars": 7}}, keys={"key_1": {"deadline_s": 1.0}})
+    found = policy_of(policies)(one)
+    assert (found.lookahead_chars, found.deadline_s) == (7, 1)
+
+
 def row(category, score=0.9, action="refuse", stage="input", channel="prompt", mode="enforce", error=None, spans=()):
     return VerdictRow(
         guard="words",
+        version="1",
+        digest=GUARD.digest,
         category=category,
         score=None if error else score,
         action=action,
