@@ -38,6 +38,15 @@ class ScriptedEngine:
         finally:
             self.open -= 1
 
+    async def embed(self, body: dict[str, Any]) -> dict[str, Any]:
+        self.bodies.append(body)
+        if self.rejects:
+            raise self.rejects
+        texts = [body["input"]] if isinstance(body["input"], str) else body["input"]
+        vectors = [{"object": "embedding", "index": i, "embedding": [float(len(t)), 0.5]} for i, t in enumerate(texts)]
+        usage = {"prompt_tokens": 3, "total_tokens": 3}
+        return {"object": "list", "data": vectors, "model": body["model"], "usage": usage}
+
     async def models(self) -> list[dict[str, Any]]:
         return [{"id": "scripted", "object": "model", "created": 0, "owned_by": "tests"}]
 

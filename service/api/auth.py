@@ -18,12 +18,18 @@ from service.gate.exchange import Caller, Role
 ANYBODY: Final = None
 CALLS: Final = frozenset({Role.CLIENT, Role.ADMIN})
 READS: Final = frozenset({Role.CLIENT, Role.OPERATOR, Role.ADMIN})
+EXPLAINS: Final = frozenset({Role.OPERATOR, Role.MODERATOR, Role.ADMIN})  # scores tell an attacker how to pass
 OPERATES: Final = frozenset({Role.OPERATOR, Role.ADMIN})
 ACCESS: Final[Mapping[str, frozenset[Role] | None]] = {
     "/health/live": ANYBODY,
     "/health/ready": ANYBODY,
     "/v1/chat/completions": CALLS,
     "/v1/completions": CALLS,
+    "/v1/responses": CALLS,
+    "/v1/embeddings": CALLS,
+    "/v1/moderations": CALLS,
+    "/v1/explain": EXPLAINS,
+    "/v1/guards": READS,
     "/v1/models": READS,
     "/v1/models/{model:path}": READS,
     "/v1/coverage": READS,

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service.api.passages import of_chat
+from service.api.relay import Writer
 from service.api.schemas import ChatRequest
 from service.api.sse import Template
 from service.gate.exchange import Asked, Finished, Json, Opened, Piece, Release, Usage
@@ -34,7 +35,7 @@ class _Choice:
     finished: Finished | None = None
 
 
-class ChatWriter:
+class ChatWriter(Writer):
     """Writes one answer: `opening` and `event` for a stream, `add` and `document` for a whole."""
 
     def __init__(self, asked: Asked, include_usage: bool = False) -> None:

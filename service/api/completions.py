@@ -3,6 +3,7 @@
 import time
 
 from service.api.passages import of_completion
+from service.api.relay import Writer
 from service.api.schemas import CompletionRequest
 from service.api.sse import Template
 from service.gate.exchange import Asked, Finished, Json, Opened, Piece, Release, Usage
@@ -22,7 +23,7 @@ def asked(request: CompletionRequest) -> Asked:
     )
 
 
-class CompletionWriter:
+class CompletionWriter(Writer):
     """Writes one answer: `opening` and `event` for a stream, `add` and `document` for a whole."""
 
     def __init__(self, asked: Asked, include_usage: bool = False) -> None:

@@ -5,27 +5,40 @@ from itertools import product
 from typing import Final
 
 from guards.guard import Guard
+from guards.language import HOME, languages_of
 from guards.policy import Policy
 from guards.verdict import Kind, Stage
 from service.gate.exchange import Json
+from service.gate.languages import reads
 
 # endpoint -> (direction, channel, how a guard sees it)
+_CONVERSATION: Final[tuple[tuple[Stage, str, Kind], ...]] = (
+    ("input", "system messages, tool definitions, response schemas", "system"),
+    ("input", "user messages", "prompt"),
+    ("input", "assistant messages, tool calls, tool results", "tool_result"),
+    ("output", "content", "response"),
+    ("output", "reasoning", "reasoning"),
+    ("output", "tool_arguments", "tool_arguments"),
+)
 CHANNELS: Final[dict[str, tuple[tuple[Stage, str, Kind], ...]]] = {
-    "chat": (
-        ("input", "system messages, tool definitions, response schemas", "system"),
-        ("input", "user messages", "prompt"),
-        ("input", "assistant messages, tool calls, tool results", "tool_result"),
-        ("output", "content", "response"),
-        ("output", "reasoning", "reasoning"),
-        ("output", "tool_arguments", "tool_arguments"),
-    ),
+    "chat": _CONVERSATION,
     "completions": (("input", "prompt", "prompt"), ("output", "content", "response")),
+    "responses": _CONVERSATION,
+    "embeddings": (("input", "input", "prompt"),),
 }
+NUMBERS: Final = {  # no guard reads vectors, and they are no text that anybody could read
+    "endpoint": "embeddings",
+    "direction": "output",
+    "channel": "vectors",
+    "modality": "numbers",
+    "uncovered": "allow",
+}
+STAGES: Final[tuple[Stage, ...]] = ("input", "output")
 MODALITIES: Final = ("image", "audio", "video", "file")
 
 
-def coverage(policy: Policy, guards: Sequence[Guard]) -> Json:
-    """The matrix endpoint x direction x channel x modality for callers of `policy`."""
+def coverage(policy: Policy, guards: Sequence[Guard], told: Json | None = None) -> Json:
+    """The matrix endpoint x direction x channel x modality for callers of `policy`; `told` is where that comes from."""
     used = [g for g in guards if g.name in policy.guards]
     cells = [_cell(policy, used, endpoint, *channel) for endpoint, channels in CHANNELS.items() for channel in channels]
     refused = [
@@ -33,13 +46,41 @@ def coverage(policy: Policy, guards: Sequence[Guard]) -> Json:
         for endpoint, modality in product(CHANNELS, MODALITIES)
     ]
     return {
-        "policy": {"name": policy.name, "version": policy.version, "digest": policy.digest},
+        "policy": {"name": policy.name, "version": policy.version, "digest": policy.digest} | (told or {}),
         "guards": [
-            {"name": g.name, "version": g.version, "digest": g.digest, "categories": sorted(_categories(g))}
+            {
+                "name": g.name,
+                "version": g.version,
+                "digest": g.digest,
+                "categories": sorted(_categories(g)),
+                "languages": languages_of(g),
+            }
             for g in used
         ],
+        "languages": _languages(policy, used),
         "streaming": policy.streaming,
-        "cells": cells + refused,
+        "cells": [*cells, *refused, NUMBERS],
+    }
+
+
+def _languages(policy: Policy, guards: Sequence[Guard]) -> Json:
+    """What is done with a language that is not covered, and which ones are: in all that has a rule, by some guard."""
+    uncovered = policy.uncovered
+    named = {HOME, *uncovered.accepted_languages, *(code for g in guards for code in languages_of(g) or ())}
+    ruled: list[tuple[Stage, str]] = [
+        (stage, category)
+        for stage in STAGES
+        for category, rule in policy.rules(stage).items()
+        if rule.action != "allow"
+    ]
+    known = {place: [languages_of(g) for g in guards if place[1] in g.covers(place[0])] for place in ruled}
+    return {
+        "covered": sorted(
+            code for code in named if all(reads(code, place[1], known[place], policy) for place in ruled)
+        ),
+        "uncovered": uncovered.language,
+        "escalate": policy.escalate,
+        "least_recall": uncovered.language_recall,
     }
 
 

@@ -31,31 +31,79 @@ _ROUND: Final = "It goes round the gate."
 UNSUPPORTED: Final[Mapping[str, str]] = {
     "add_generation_prompt": _ROUND,
     "allowed_token_ids": "It steers tokens past the guards.",
+    "background": "Wait for the answer, or stream it: nothing is stored that could be fetched later.",
     "audio": "Audio cannot be judged. Ask for text.",
     "best_of": "Use n.",
     "chat_template": _ROUND,
     "chat_template_kwargs": _ROUND,
     "continue_final_message": _ROUND,
+    "conversation": "Nothing is stored: send the earlier turns with the request.",
     "documents": "Send retrieved documents as tool messages: they are judged there.",
     "echo": "It would return text that was not judged as an answer. Prepend the prompt yourself.",
     "extra_body": "Send its fields at the top level.",
     "function_call": "Use tool_choice.",
     "functions": "Use tools.",
     "guided_json": "Use response_format with json_schema.",
+    "include": "Nothing is added to an answer.",
     "input_ids": "Send text.",
     "logit_bias": "It steers tokens past the guards.",
     "metadata": "Keep it on your side, with the exchange id from the x-sluicegate-exchange header.",
     "mm_processor_kwargs": "Only text can be judged.",
     "modalities": "Only text can be judged.",
     "prediction": "Leave it out.",
+    "previous_response_id": "Nothing is stored: send the earlier items in input.",
     "prompt_embeds": "Embeddings cannot be judged. Send text.",
     "prompt_logprobs": "It would return text that was not judged.",
     "prompt_token_ids": "Token ids cannot be judged. Send text.",
     "return_token_ids": "Token ids leave no text to judge.",
     "stop_token_ids": "Use stop.",
-    "store": "What is kept is the policy's decision.",
+    "store": "Leave it out: what is kept is the policy's decision, and no answer can be fetched later.",
     "suffix": "Put it into the prompt.",
     "tenant": "The key says who asks.",
+}
+
+
+_CHAT: Final = "Use POST /v1/chat/completions or POST /v1/responses."
+_TOKENS: Final = "Token ids leave no text to judge. Count tokens by the usage of an answer."
+_NONE: Final = "It is not offered: nothing judges it."
+ELSEWHERE: Final[Mapping[str, str]] = {  # what an engine offers beside the judged routes; a path covers those under it
+    "/v1/messages": _CHAT,
+    "/v1/assistants": _CHAT,
+    "/v1/threads": _CHAT,
+    "/generate": _CHAT,
+    "/inference/v1/generate": _CHAT,
+    "/invocations": _CHAT,
+    "/v1/chat/completions": "Nothing is stored and no batches are taken: use POST /v1/chat/completions.",
+    "/v1/responses": "Nothing is stored that could be fetched, changed or cancelled: use POST /v1/responses.",
+    "/v1/conversations": "Nothing is stored: send the earlier turns with POST /v1/responses.",
+    "/tokenize": _TOKENS,
+    "/detokenize": _TOKENS,
+    "/v1/tokenize": _TOKENS,
+    "/v1/detokenize": _TOKENS,
+    "/tokenizer_info": _TOKENS,
+    "/pooling": "Use POST /v1/embeddings.",
+    "/v1/pooling": "Use POST /v1/embeddings.",
+    "/v2/embed": "Use POST /v1/embeddings.",
+    "/classify": "Use POST /v1/moderations.",
+    "/v1/classify": "Use POST /v1/moderations.",
+    "/score": "Compare vectors of POST /v1/embeddings.",
+    "/v1/score": "Compare vectors of POST /v1/embeddings.",
+    "/rerank": "Compare vectors of POST /v1/embeddings.",
+    "/v1/rerank": "Compare vectors of POST /v1/embeddings.",
+    "/v2/rerank": "Compare vectors of POST /v1/embeddings.",
+    "/v1/audio": f"Audio cannot be judged. {_CHAT}",
+    "/v1/realtime": f"Audio cannot be judged. {_CHAT}",
+    "/v1/images": f"Images cannot be judged. {_CHAT}",
+    "/v1/videos": f"Video cannot be judged. {_CHAT}",
+    "/v1/files": f"Files cannot be judged. {_CHAT}",
+    "/v1/batches": f"Batches are not taken. {_CHAT}",
+    "/v1/load_lora_adapter": "Adapters are loaded by the operator, at the engine.",
+    "/v1/unload_lora_adapter": "Adapters are loaded by the operator, at the engine.",
+    "/health": "Use GET /health/live or GET /health/ready.",
+    "/ping": "Use GET /health/live or GET /health/ready.",
+    "/version": "The version is in GET /openapi.json.",
+    "/docs": "The routes are in GET /openapi.json.",
+    "/v1/fine_tuning": _NONE,
 }
 
 
@@ -146,6 +194,11 @@ def _path(loc: tuple[int | str, ...], payload: object, missing: bool) -> str:
     return path
 
 
+def _alternative(path: str) -> str:
+    parents = (path.rsplit("/", cut)[0] for cut in range(path.count("/")))
+    return next((ELSEWHERE[p] for p in parents if p in ELSEWHERE), "The routes are in GET /openapi.json.")
+
+
 def install(app: FastAPI) -> None:
     """Every error of the app, unknown routes included, in the same shape."""
 
@@ -154,9 +207,9 @@ def install(app: FastAPI) -> None:
         request.scope["state"]["outcome"] = error.code
         return respond(error)
 
-    async def http_error(_request: Request, error: Exception) -> Response:
+    async def http_error(request: Request, error: Exception) -> Response:
         assert isinstance(error, HTTPException)  # noqa: S101  registered for it
-        message = "There is no such route. The routes are in GET /openapi.json."
+        message = f"There is no such route. {_alternative(request.url.path)}"
         if error.status_code != 404:
             message = f"{HTTPStatus(error.status_code).phrase}. The routes and methods are in GET /openapi.json."
         code = "not_found" if error.status_code == 404 else "method_not_allowed"

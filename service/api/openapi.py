@@ -7,10 +7,17 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from service.api.body import BadRequest
+from service.api.embeddings import EmbeddingsRequest
 from service.api.errors import Denied, RateLimited, document
+from service.api.explain import ExplainRequest
+from service.api.moderations import ModerationRequest
+from service.api.response_schemas import ResponsesRequest
 from service.api.schemas import ChatRequest, CompletionRequest
 from service.gate.exchange import EngineUnavailable, GateError, GuardUnavailable, Json, Overloaded, Refused
 
+REQUESTS: Final = (
+    ChatRequest, CompletionRequest, ResponsesRequest, EmbeddingsRequest, ModerationRequest, ExplainRequest
+)  # fmt: skip
 REF: Final = "#/components/schemas/"
 ABOUT: Final = """An OpenAI-compatible API in front of a language model whose input and output are judged.
 
@@ -98,11 +105,30 @@ SCHEMAS: Final[Json] = {
     ),
     "ChatCompletion": _ANSWER,
     "Completion": _ANSWER,
+    "Response": _object(
+        {"id": _STRING, "object": {"const": "response"}, "created_at": {"type": "integer"}, "status": _STRING}
+        | {"model": _STRING, "output": _LIST, "usage": {"type": ["object", "null"]}}
+    ),
+    "Embeddings": _object({"object": {"const": "list"}, "data": _LIST, "model": _STRING, "usage": {"type": "object"}}),
+    "Moderations": _object({"id": _STRING, "model": _STRING, "results": _LIST}),
+    "Explanation": _object(
+        {"policy": {"type": "object"}, "input": {"type": "object"}, "parts": _LIST},
+        output={"type": ["object", "null"]},
+    ),
+    "Guards": _object({"object": {"const": "list"}, "data": _LIST}),
     "Model": _object(
         {"id": _STRING, "object": {"const": "model"}, "created": {"type": "integer"}, "owned_by": _STRING}
     ),
     "Models": _object({"object": {"const": "list"}, "data": {"type": "array", "items": {"$ref": REF + "Model"}}}),
-    "Coverage": _object({"policy": {"type": "object"}, "guards": _LIST, "streaming": _STRING, "cells": _LIST}),
+    "Coverage": _object(
+        {
+            "policy": {"type": "object"},
+            "guards": _LIST,
+            "languages": {"type": "object"},
+            "streaming": _STRING,
+            "cells": _LIST,
+        }
+    ),
     "Health": _object({"status": _STRING}),
 }
 
@@ -112,7 +138,7 @@ def describe(app: FastAPI) -> Json:
     if app.openapi_schema is None:
         found = get_openapi(title=app.title, version=app.version, description=ABOUT, routes=app.routes)
         schemas = dict(SCHEMAS)
-        for model in (ChatRequest, CompletionRequest):
+        for model in REQUESTS:
             schema = model.model_json_schema(ref_template=REF + "{model}")
             schemas |= schema.pop("$defs", {}) | {model.__name__: schema}
         found["components"] = {

@@ -6,22 +6,27 @@ from typing import Any, TypeVar
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
-from service.api import chat, completions, errors, examples, models
+from service.api import chat, completions, embeddings, errors, examples, guards, models, responses
 from service.api.access import Access
 from service.api.auth import authorize
 from service.api.body import JsonResponse, read
 from service.api.coverage import coverage
 from service.api.deps import Api
+from service.api.embeddings import EmbeddingsRequest
+from service.api.explain import ExplainRequest, explain
+from service.api.moderations import ModerationRequest, moderate
 from service.api.openapi import describe, request_body, success
 from service.api.openapi import errors as fails
-from service.api.relay import relay
+from service.api.relay import embedded, relay, until_left
+from service.api.response_schemas import ResponsesRequest
+from service.api.response_writer import ResponsesWriter
 from service.api.schemas import ChatRequest, CompletionRequest
 
 Responses = dict[int | str, dict[str, Any]]
-Body = TypeVar("Body", ChatRequest, CompletionRequest)
+Body = TypeVar("Body", bound=BaseModel)
 
 
 def create_api(api: Api) -> FastAPI:
@@ -38,6 +43,7 @@ def create_api(api: Api) -> FastAPI:
     app.add_middleware(Access, metrics=api.metrics)
     errors.install(app)
     app.include_router(_generating(api))
+    app.include_router(_judging(api))
     app.include_router(_reading(api))
     app.include_router(_operating(app, api))
     return app
@@ -77,6 +83,53 @@ def _generating(api: Api) -> APIRouter:
         asked = completions.asked(parsed)
         return await relay(api, request, asked, completions.CompletionWriter(asked, parsed.include_usage))
 
+    @router.post(
+        "/responses",
+        summary="Answer items",
+        responses=success("Response", examples.RESPONSE, stream=True) | fail,
+        openapi_extra=request_body(ResponsesRequest, examples.RESPONSES_REQUESTS),
+    )
+    async def create_response(request: Request) -> Response:
+        parsed = await _parsed(api, request, ResponsesRequest)
+        asked = responses.asked(parsed)
+        return await relay(api, request, asked, ResponsesWriter(asked, parsed))
+
+    @router.post(
+        "/embeddings",
+        summary="Turn texts into vectors, where the engine's model does",
+        responses=success("Embeddings", examples.EMBEDDINGS) | fail,
+        openapi_extra=request_body(EmbeddingsRequest, examples.EMBEDDINGS_REQUESTS),
+    )
+    async def create_embeddings(request: Request) -> Response:
+        return await embedded(api, request, embeddings.asked(await _parsed(api, request, EmbeddingsRequest)))
+
+    return router
+
+
+def _judging(api: Api) -> APIRouter:
+    router = APIRouter(prefix="/v1", tags=["judge"])
+    fail = fails(400, 401, 403, 413, 415, 429, 503)
+
+    @router.post(
+        "/moderations",
+        summary="Judge texts or a conversation by the policy of the key",
+        responses=success("Moderations", examples.MODERATIONS) | fail,
+        openapi_extra=request_body(ModerationRequest, examples.MODERATION_REQUESTS),
+    )
+    async def create_moderations(request: Request) -> Response:
+        parsed = await _parsed(api, request, ModerationRequest)
+        return JsonResponse(await until_left(request, moderate(api.gate, parsed, request.state.caller)))
+
+    @router.post(
+        "/explain",
+        summary="Which guard says what of which part, and what the policy of the key makes of it",
+        responses=success("Explanation", examples.EXPLANATION) | fail,
+        openapi_extra=request_body(ExplainRequest, examples.EXPLAIN_REQUESTS),
+    )
+    async def explain_texts(request: Request) -> Response:
+        parsed = await _parsed(api, request, ExplainRequest)
+        return JsonResponse(await until_left(request, explain(api.gate, parsed, request.state.caller)))
+
     return router
 
 
@@ -100,12 +153,21 @@ def _reading(api: Api) -> APIRouter:
         return JsonResponse(await models.one(api.gate.engine, model))
 
     @router.get(
+        "/guards",
+        summary="The guards that are loaded",
+        responses=success("Guards", examples.GUARDS) | fails(401, 403, 429),
+    )
+    async def list_guards() -> Response:
+        return JsonResponse(guards.listed(api.guards()))
+
+    @router.get(
         "/coverage",
         summary="What is judged, by which guards, under the policy of the key",
         responses=success("Coverage", examples.COVERAGE) | fails(401, 403, 429),
     )
     async def show_coverage(request: Request) -> Response:
-        return JsonResponse(coverage(api.gate.policy(request.state.caller), api.guards()))
+        caller = request.state.caller
+        return JsonResponse(coverage(api.gate.policy(caller), api.guards(), api.told(caller)))
 
     return router
 

@@ -17,6 +17,8 @@ from pydantic_core import PydanticCustomError
 Id = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:-]{1,128}$")]
 Name = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 Stop = Annotated[str, StringConstraints(min_length=1, max_length=256)]
+Model = Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:/@+-]{1,256}$")]
+User = Annotated[str, StringConstraints(max_length=256)]
 JsonObject = dict[str, Any]
 MODALITIES = {"image_url": "images", "input_image": "images", "image": "images", "input_audio": "audio"} | {
     "audio_url": "audio", "video_url": "video", "file": "files", "input_file": "files"
@@ -32,14 +34,19 @@ def _joined(content: Any) -> Any:
     return "\n".join(_part_text(number, part) for number, part in enumerate(content))
 
 
-def _part_text(number: int, part: Any) -> str:
-    kind = part.get("type") if isinstance(part, dict) else None
+def modality(number: int, kind: Any) -> None:
+    """Refuses a content part that no guard can judge."""
     if isinstance(kind, str) and kind in MODALITIES:
         raise PydanticCustomError(
             "unsupported_modality",
             "Content part {number} is of type '{kind}': {what} cannot be judged and are refused. Send text only.",
             {"number": number, "kind": kind, "what": MODALITIES[kind]},
         )
+
+
+def _part_text(number: int, part: Any) -> str:
+    kind = part.get("type") if isinstance(part, dict) else None
+    modality(number, kind)
     if kind == "text" and part.keys() == {"type", "text"} and isinstance(part["text"], str):
         return str(part["text"])
     raise PydanticCustomError(
@@ -62,7 +69,7 @@ Text = Annotated[
 ]
 
 
-class _Strict(BaseModel):
+class Strict(BaseModel):
     model_config = ConfigDict(extra="forbid", strict=True)
 
     @model_validator(mode="before")
@@ -72,7 +79,7 @@ class _Strict(BaseModel):
         return {k: v for k, v in data.items() if v is not None} if isinstance(data, dict) else data
 
 
-class SystemMessage(_Strict):
+class SystemMessage(Strict):
     role: Literal["system", "developer"]
     content: Text
     name: Name | None = None
@@ -83,24 +90,24 @@ class SystemMessage(_Strict):
         return "system"  # chat templates of open models know no developer
 
 
-class UserMessage(_Strict):
+class UserMessage(Strict):
     role: Literal["user"]
     content: Text
     name: Name | None = None
 
 
-class FunctionCall(_Strict):
+class FunctionCall(Strict):
     name: Name
     arguments: str
 
 
-class ToolCall(_Strict):
+class ToolCall(Strict):
     id: Id
     type: Literal["function"]
     function: FunctionCall
 
 
-class AssistantMessage(_Strict):
+class AssistantMessage(Strict):
     role: Literal["assistant"]
     content: Text | None = None
     name: Name | None = None
@@ -119,7 +126,7 @@ class AssistantMessage(_Strict):
         return self
 
 
-class ToolMessage(_Strict):
+class ToolMessage(Strict):
     role: Literal["tool"]
     content: Text
     tool_call_id: Id
@@ -129,36 +136,36 @@ class ToolMessage(_Strict):
 Message = Annotated[SystemMessage | UserMessage | AssistantMessage | ToolMessage, Field(discriminator="role")]
 
 
-class Function(_Strict):
+class Function(Strict):
     name: Name
     description: str | None = None
     parameters: JsonObject | None = None
     strict: bool | None = None
 
 
-class Tool(_Strict):
+class Tool(Strict):
     type: Literal["function"]
     function: Function
 
 
-class NamedFunction(_Strict):
+class NamedFunction(Strict):
     name: Name
 
 
-class NamedTool(_Strict):
+class NamedTool(Strict):
     type: Literal["function"]
     function: NamedFunction
 
 
-class TextFormat(_Strict):
+class TextFormat(Strict):
     type: Literal["text"]
 
 
-class JsonObjectFormat(_Strict):
+class JsonObjectFormat(Strict):
     type: Literal["json_object"]
 
 
-class JsonSchema(_Strict):
+class JsonSchema(Strict):
     model_config = ConfigDict(serialize_by_alias=True)
 
     name: Name
@@ -167,7 +174,7 @@ class JsonSchema(_Strict):
     strict: bool | None = None
 
 
-class JsonSchemaFormat(_Strict):
+class JsonSchemaFormat(Strict):
     type: Literal["json_schema"]
     json_schema: JsonSchema
 
@@ -175,14 +182,14 @@ class JsonSchemaFormat(_Strict):
 ResponseFormat = Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")]
 
 
-class StreamOptions(_Strict):
+class StreamOptions(Strict):
     include_usage: bool = False
 
 
-class _Sampling(_Strict):
+class _Sampling(Strict):
     """What both endpoints take. Fields marked `exclude` steer the gateway and do not go to the engine."""
 
-    model: Annotated[str, StringConstraints(pattern=r"^[A-Za-z0-9_.:/@+-]{1,256}$")]
+    model: Model
     n: Annotated[int, Field(ge=1, le=16)] | None = None
     stop: Stop | Annotated[list[Stop], Field(max_length=4)] | None = None
     seed: Annotated[int, Field(ge=-(2**63), lt=2**63)] | None = None
@@ -193,9 +200,7 @@ class _Sampling(_Strict):
     frequency_penalty: Annotated[float, Field(ge=-2, le=2)] | None = None
     stream: bool = Field(False, exclude=True)
     stream_options: StreamOptions | None = Field(None, exclude=True, description="only with stream")
-    user: Annotated[str, StringConstraints(max_length=256)] | None = Field(
-        None, exclude=True, description="your end user; kept as a keyed hash only"
-    )
+    user: User | None = Field(None, exclude=True, description="your end user; kept as a keyed hash only")
 
     @model_validator(mode="after")
     def _options_of_a_stream(self) -> "_Sampling":

@@ -13,7 +13,12 @@ import orjson
 
 from service.gate.exchange import Delta, Endpoint, EngineRejected, EngineUnavailable, Json
 
-PATHS: Final[dict[Endpoint, str]] = {"chat": "/v1/chat/completions", "completions": "/v1/completions"}
+PATHS: Final[dict[Endpoint, str]] = {
+    "chat": "/v1/chat/completions",
+    "completions": "/v1/completions",
+    "responses": "/v1/chat/completions",  # asked as the chat that they mean: one path to judge, and nothing is stored
+    "embeddings": "/v1/embeddings",
+}
 # what a caller can mend; any other failure (a wrong engine key, a full queue) is the engine's or ours
 CALLERS_FAULT: Final = frozenset({400, 404, 413, 422})
 # no connection, silence, or an answer that is not what vLLM sends
@@ -72,6 +77,26 @@ class VllmClient:
         if not events.done:
             raise EngineUnavailable("The engine broke off.")
 
+    async def embed(self, body: Json) -> Json:
+        """One vector a text, in OpenAI's shape.
+
+        Raises:
+            EngineRejected: the request is at fault, or (404) the model does not embed.
+            EngineUnavailable: no connection, silence, or any other status.
+        """
+        try:
+            async with self._session.post(self._url + PATHS["embeddings"], data=orjson.dumps(body)) as response:
+                raw = await response.read()
+                if response.status != 200:
+                    raise _no_embedding(_failure(response.status, raw), response.status)
+                found = orjson.loads(raw)
+                vectors = [
+                    {"object": "embedding", "index": v["index"], "embedding": v["embedding"]} for v in found["data"]
+                ]
+                return {"object": "list", "data": vectors, "model": found["model"], "usage": found["usage"]}
+        except FAILURES as error:
+            raise EngineUnavailable(f"The engine cannot be reached or broke off ({type(error).__name__}).") from error
+
     async def models(self) -> list[Json]:
         """What can be asked for. Raises EngineUnavailable."""
         listed = await self._listed()
@@ -107,6 +132,16 @@ def _failure(status: int, body: bytes) -> EngineRejected | EngineUnavailable:
         return _refusal(error | {"code": status})
     except (orjson.JSONDecodeError, KeyError, TypeError):
         return EngineUnavailable(f"The engine answered {status}.")
+
+
+def _no_embedding(failure: EngineRejected | EngineUnavailable, status: int) -> EngineRejected | EngineUnavailable:
+    """vLLM has no such route for a model that generates, or says so in words."""
+    absent = status in (404, 405, 501) and isinstance(failure, EngineUnavailable)
+    if absent or "does not support Embeddings" in str(failure):
+        return EngineRejected(
+            "The model of this service generates text and does not embed it. Ask for one that does.", 404
+        )
+    return failure
 
 
 def _refusal(error: Json) -> EngineRejected | EngineUnavailable:

@@ -1,13 +1,8 @@
 """One guarded exchange, top to bottom: ask the engine, judge the input, hold, judge, release, record."""
 
-import asyncio
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import AsyncGenerator, Sequence
 from itertools import chain
-
-import anyio
 
 from guards.policy import Policy
 from guards.redact import redact
@@ -17,44 +12,22 @@ from service.gate.decisions import Decision, decide
 from service.gate.exchange import (
     Asked,
     Caller,
-    Engine,
-    EngineRejected,
     Exchange,
     Finished,
-    GateError,
     GuardUnavailable,
     Json,
-    Judges,
-    Ledger,
-    LedgerUnavailable,
     Opened,
-    Overloaded,
     Piece,
     Refused,
     Release,
     Usage,
 )
 from service.gate.generation import Channelled, Choice, Generation
-from service.gate.reading import read, redactions
-from service.gate.release import Pace
-from service.telemetry.metrics import Metrics
+from service.gate.reading import Read, read, redactions
+from service.gate.work import Gate as Gate
+from service.gate.work import admitted, recorded
 
 WITHHELD = "The rest of this answer was withheld by the content policy."
-
-
-@dataclass(slots=True)
-class Gate:
-    """What every exchange of this process shares."""
-
-    engine: Engine
-    judges: Judges
-    ledger: Ledger
-    policy: Callable[[Caller], Policy]
-    metrics: Metrics
-    max_exchanges: int = 256
-    early_exchanges: int = 64  # above so many at once, the engine waits for the input's verdict
-    max_prompt_chars: int = 200_000
-    in_flight: int = 0
 
 
 async def answer(gate: Gate, asked: Asked, caller: Caller) -> AsyncGenerator[Release, None]:
@@ -67,7 +40,7 @@ async def answer(gate: Gate, asked: Asked, caller: Caller) -> AsyncGenerator[Rel
         GuardUnavailable, EngineUnavailable, LedgerUnavailable: at any time.
     """
     exchange = Exchange(asked, caller, gate.policy(caller))
-    async with _recorded(gate, exchange) as work:
+    async with recorded(gate, exchange) as work:
         if gate.in_flight <= gate.early_exchanges:
             work.generate(asked.body)
         body = await _judged_input(gate, exchange)
@@ -100,6 +73,35 @@ async def answer(gate: Gate, asked: Asked, caller: Caller) -> AsyncGenerator[Rel
             exchange.outcome = "completed"
         if generation.usage is not None and generation.done:
             yield Usage(generation.usage)
+
+
+async def embed(gate: Gate, asked: Asked, caller: Caller) -> Json:
+    """One vector for each text asked, as the engine answers. Vectors are numbers: only the texts are judged.
+
+    Raises:
+        Overloaded, Refused, EngineRejected, GuardUnavailable, EngineUnavailable, LedgerUnavailable
+    """
+    exchange = Exchange(asked, caller, gate.policy(caller))
+    async with recorded(gate, exchange):
+        body = await _judged_input(gate, exchange)
+        if body is None:  # no text of the policy's can stand for numbers
+            replaced = dict.fromkeys(v.category for v in exchange.verdicts if v.action == "replace")
+            raise Refused(exchange.id, "input", tuple(replaced), exchange.policy.name)
+        vectors = await gate.engine.embed(body)
+        exchange.outcome = "completed"
+        return vectors
+
+
+async def examine(
+    gate: Gate, passages: Sequence[Passage], policy: Policy, tenant: str, conversation: bool
+) -> list[Read]:
+    """What a policy makes of texts, without an exchange: nothing is generated, nothing is recorded.
+
+    Raises:
+        Overloaded, EngineRejected: too many requests at once, too much text.
+    """
+    with admitted(gate, passages):
+        return await read(gate.judges, passages, policy, tenant, conversation)
 
 
 async def _judged_input(gate: Gate, exchange: Exchange) -> Json | None:
@@ -193,76 +195,3 @@ def _first_content(gate: Gate, exchange: Exchange) -> None:
     if exchange.first_content_s is None:
         exchange.first_content_s = time.time() - exchange.started_at
         gate.metrics.first_content(exchange.first_content_s)
-
-
-class _Work:
-    """The engine's side of one exchange: at most one generation, restarted when the input was redacted."""
-
-    def __init__(self, gate: Gate, exchange: Exchange) -> None:
-        self._gate, self._exchange = gate, exchange
-        self._body: Json | None = None
-        self.generation: Generation | None = None
-
-    def generate(self, body: Json) -> Generation:
-        asked, policy = self._exchange.asked, self._exchange.policy
-        first = policy.first_segment_chars if asked.stream else policy.most_segment_chars
-        pace = Pace(policy.lookahead_chars, first, policy.most_segment_chars, whole=policy.streaming == "full")
-        deltas = self._gate.engine.stream(asked.endpoint, body, self._exchange.caller.tenant)
-        self._body, self.generation = body, Generation(deltas, asked.choices, pace)
-        return self.generation
-
-    async def generation_of(self, body: Json) -> Generation:
-        """The generation of exactly this body; an early one of another is aborted."""
-        if self.generation is not None and self._body is body:
-            return self.generation
-        await self.stop()
-        return self.generate(body)
-
-    async def stop(self) -> None:
-        if self.generation is not None:
-            await self.generation.stop()
-
-
-def _admit(gate: Gate, asked: Asked) -> None:
-    if gate.in_flight >= gate.max_exchanges:
-        gate.metrics.overloaded()
-        raise Overloaded
-    chars, most = sum(len(p.text) for p in asked.passages), gate.max_prompt_chars
-    if chars > most:
-        raise EngineRejected(f"The prompt has {chars} characters; at most {most} can be judged in time.")
-
-
-@asynccontextmanager
-async def _recorded(gate: Gate, exchange: Exchange) -> AsyncIterator[_Work]:
-    """Admission, `asked` before, `closed` after, whatever happens in between; the engine is stopped first."""
-    _admit(gate, exchange.asked)
-    gate.ledger.append(events.asked(exchange))
-    work = _Work(gate, exchange)
-    gate.in_flight += 1
-    gate.metrics.in_flight.set(gate.in_flight)
-    try:
-        yield work
-    except GateError as error:
-        if isinstance(error, LedgerUnavailable):
-            gate.metrics.ledger_errors.labels("commit").inc()
-        if exchange.outcome == "interrupted":
-            exchange.outcome = error.code if error.code != "invalid_request_error" else "rejected"
-        raise
-    except (GeneratorExit, asyncio.CancelledError):
-        exchange.outcome = "client_left"
-        raise
-    except Exception:
-        exchange.outcome = "failed"
-        raise
-    finally:
-        gate.in_flight -= 1
-        gate.metrics.in_flight.set(gate.in_flight)
-        with anyio.CancelScope(shield=True):
-            await work.stop()
-            generation = work.generation
-            choices, usage = (generation.choices, generation.usage) if generation else ([], None)
-            gate.metrics.closed(exchange, choices)
-            try:
-                gate.ledger.append(events.closed(exchange, choices, usage))
-            except LedgerUnavailable:  # what has no end in the ledger is closed there as interrupted
-                gate.metrics.ledger_errors.labels("append").inc()

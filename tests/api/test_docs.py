@@ -3,10 +3,15 @@
 import re
 from pathlib import Path
 
+import pytest
 from prometheus_client import Counter
 
 from service.api import errors
 from service.api.auth import ACCESS, ANYBODY
+from service.api.embeddings import EmbeddingsRequest
+from service.api.explain import ExplainRequest
+from service.api.moderations import ModerationRequest
+from service.api.response_schemas import ResponsesRequest
 from service.api.schemas import ChatRequest, CompletionRequest
 from service.gate import exchange
 from service.telemetry.metrics import Metrics
@@ -14,6 +19,14 @@ from service.telemetry.metrics import Metrics
 DOCS = Path(__file__).parents[2] / "docs"
 API = (DOCS / "api.md").read_text()
 METRICS = (DOCS / "metrics.md").read_text()
+MODELS = {
+    "/v1/chat/completions": ChatRequest,
+    "/v1/completions": CompletionRequest,
+    "/v1/responses": ResponsesRequest,
+    "/v1/embeddings": EmbeddingsRequest,
+    "/v1/moderations": ModerationRequest,
+    "/v1/explain": ExplainRequest,
+}
 SOURCES = "".join(p.read_text() for p in (DOCS.parent / "service" / "api").glob("*.py"))
 
 
@@ -32,17 +45,17 @@ def _path(path):
     return path.replace("{model:path}", "{model}")
 
 
-def test_fields():
+@pytest.mark.parametrize("path", MODELS)
+def test_fields(path):
     """The tables list every field of the allow-list, whether it goes to the model, and no other field."""
-    chat, _, completions = API.partition("## POST /v1/completions")
-    for text, model in ((chat, ChatRequest), (completions, CompletionRequest)):
-        rows = dict(re.findall(r"^\| `(\w+)` \| .* \| (yes|no) \|$", text.partition("## GET")[0], re.M))
-        if model is CompletionRequest:
-            rows |= dict.fromkeys(re.findall(r"`(\w+)`", text.partition("and as above: ")[2].partition("## ")[0]))
-        assert set(rows) == set(model.model_fields)
-        for name, passed_on in rows.items():
-            if passed_on:
-                assert (passed_on == "no") == bool(model.model_fields[name].exclude), name
+    text, model = API.partition(f"## POST {path}\n")[2].partition("\n## ")[0], MODELS[path]
+    rows = dict(re.findall(r"^\| `(\w+)` \| .*?(?:\| (yes|no) )?\|$", text, re.M))
+    if model is CompletionRequest:
+        rows |= dict.fromkeys(re.findall(r"`(\w+)`", text.partition("and as above: ")[2]))
+    assert set(rows) == set(model.model_fields)
+    for name, passed_on in rows.items():
+        if passed_on and model is not ResponsesRequest:  # which is turned into another body
+            assert (passed_on == "no") == bool(model.model_fields[name].exclude), name
 
 
 def test_error_codes():

@@ -84,7 +84,7 @@ def test_too_long(tmp_path, chunked):
         assert "2000 bytes" in error(httpx.post(service.url + CHAT, content=content, headers=headers), 413)["message"]
 
 
-@pytest.mark.parametrize("path", ["/", "/v1", "/v1/embeddings", "/docs", "/v1/chat/completions/", "/v1//models"])
+@pytest.mark.parametrize("path", ["/", "/v1", "/v1/embeddings/x", "/docs", "/v1/chat/completions/", "/v1//models"])
 def test_unknown_route(http, path):
     """An unknown route is a 404 in the same shape."""
     assert error(http.post(path), 404)["code"] == "not_found"
@@ -103,3 +103,34 @@ def test_what_breaks_is_told_without_its_message(http, engine):
     response = http.post(CHAT, content=body(), headers={"content-type": "application/json"})
     assert response.status_code >= 500
     assert "secret path" not in response.text
+
+
+@pytest.mark.parametrize(
+    ("path", "says"),
+    [
+        ("/v1/messages", "POST /v1/chat/completions"),
+        ("/v1/messages/count_tokens", "POST /v1/chat/completions"),
+        ("/inference/v1/generate", "POST /v1/chat/completions"),
+        ("/tokenize", "usage of an answer"),
+        ("/detokenize", "usage of an answer"),
+        ("/pooling", "POST /v1/embeddings"),
+        ("/classify", "POST /v1/moderations"),
+        ("/score", "POST /v1/embeddings"),
+        ("/v1/score", "POST /v1/embeddings"),
+        ("/v1/rerank", "POST /v1/embeddings"),
+        ("/v2/rerank", "POST /v1/embeddings"),
+        ("/v1/audio/transcriptions", "Audio cannot be judged"),
+        ("/v1/audio/speech", "Audio cannot be judged"),
+        ("/v1/load_lora_adapter", "by the operator"),
+        ("/v1/responses/resp_1", "Nothing is stored"),
+        ("/v1/responses/resp_1/cancel", "Nothing is stored"),
+        ("/v1/completions/render", "GET /openapi.json"),
+    ],
+)
+def test_what_an_engine_offers_beside(http, engine, path, says):
+    """What vLLM serves and nobody judges is a 404 that names the alternative and never reaches the engine."""
+    for method in ("GET", "POST"):
+        found = error(http.request(method, path, json={"model": "m"} if method == "POST" else None), 404)
+        assert found["code"] == "not_found"
+        assert says in found["message"]
+    assert engine.bodies == []

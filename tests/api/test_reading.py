@@ -30,14 +30,36 @@ def test_coverage(http):
         "version": "1",
         "digest": WordGuard(WORDS).digest,
         "categories": sorted(WORDS),
+        "languages": {"en": {}},
     }
     text = {(c["endpoint"], c["direction"], c["channel"]) for c in found["cells"] if c["modality"] == "text"}
     assert {("chat", "output", c) for c in ("content", "reasoning", "tool_arguments")} <= text
     assert ("completions", "input", "prompt") in text
     assert all(c["covered"] for c in found["cells"] if c["modality"] == "text")
-    assert {c["uncovered"] for c in found["cells"] if c["modality"] != "text"} == {"refuse"}
+    assert {("responses", "input", "user messages"), ("embeddings", "input", "input")} <= text
+    beside = {(c["modality"], c["uncovered"]) for c in found["cells"] if c["modality"] != "text"}
+    assert beside == {(m, "refuse") for m in ("image", "audio", "video", "file")} | {("numbers", "allow")}
     harm = found["cells"][0]["categories"]["harm"]
     assert harm == {"action": "refuse", "mode": "enforce", "on_error": "refuse", "guards": ["words"]}
+
+
+def test_coverage_of_languages():
+    """Which languages are covered under the policy, by figures or on the operator's word, and what happens to others."""
+
+    class Figures(WordGuard):
+        languages = {"en": {}, "de": {"harm": 0.9, "toxicity": 0.8}, "zh": {"harm": 0.9}}  # noqa: RUF012
+
+    guards = [Figures({"harm": "x", "toxicity": "y"}), PatternGuard()]
+    rules = {"harm": {}, "toxicity": {"action": "flag"}, "secret": {"action": "redact"}}
+    uncovered = {"language": "refuse", "language_recall": 0.6, "accepted_languages": ["fr"]}
+    found = coverage(policy(guards=["words", "patterns"], input=rules, output={}, uncovered=uncovered), guards)
+    assert found["languages"] == {
+        "covered": ["de", "en", "fr"],
+        "uncovered": "refuse",
+        "escalate": None,
+        "least_recall": 0.6,
+    }
+    assert [g["languages"] for g in found["guards"]] == [Figures.languages, None]
 
 
 def test_coverage_shows_gaps_and_exemptions():
