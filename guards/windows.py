@@ -7,6 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 from tokenizers import Encoding, Tokenizer
 
+from guards.normalize import CONTEXT_CHARS, Words, views
 from guards.verdict import Passage
 
 CHARS_PER_TOKEN = 16  # generous: English has 4.5; bounds what is tokenised again while a text streams
@@ -26,6 +27,8 @@ class Window:
 class Windows:
     """Cuts passages into windows. A response is paired with the tail of the prompt it answers.
 
+    A disguised text is cut as it stands and as it reads without its disguise: `guards.normalize`.
+
     Windows are laid from the end of the text backwards: in a stream the newest text always sits in one full window.
     """
 
@@ -37,6 +40,7 @@ class Windows:
         self._pair.enable_truncation(max_tokens, stride=overlap_tokens, strategy="only_second", direction="left")
         self._prompt = _tokenizer(tokenizer_json)
         self._prompt.enable_truncation(prompt_tokens, direction="left")
+        self._words = Words(self._alone.get_vocab())
 
     def cut(self, passages: Sequence[Passage]) -> list[Window]:
         """All windows that reach past `since`, at least the last one of each passage."""
@@ -44,13 +48,18 @@ class Windows:
 
     def _cut_one(self, owner: int, passage: Passage) -> Iterator[Window]:
         skipped = max(0, passage.since - CHARS_PER_TOKEN * self.max_tokens)
-        text = passage.text[skipped:].translate(_READ_AS)
+        text = passage.text[skipped:]
         last = self._encode(text, passage)
         for nth, encoding in enumerate([last, *last.overflowing]):
             if nth == 0 or _end(encoding) + skipped > passage.since:
-                yield Window(owner, np.array(encoding.ids, np.int64), np.array(encoding.type_ids, np.int64))
+                yield _window(owner, encoding)
+        for view in views(text, self._words):
+            if skipped + view.end + CONTEXT_CHARS > passage.since:
+                last = self._encode(view.text, passage)
+                yield from (_window(owner, encoding) for encoding in [last, *last.overflowing])
 
     def _encode(self, text: str, passage: Passage) -> Encoding:
+        text = text.translate(_READ_AS)
         if passage.stage == "input":
             return self._alone.encode(text)
         return self._pair.encode(self._tail(passage.prompt), text)
@@ -89,6 +98,10 @@ def _tokenizer(body: str) -> Tokenizer:
     tokenizer.no_padding()
     tokenizer.encode_special_tokens = True  # "[SEP]" typed by a user is text, not a separator
     return tokenizer
+
+
+def _window(owner: int, encoding: Encoding) -> Window:
+    return Window(owner, np.array(encoding.ids, np.int64), np.array(encoding.type_ids, np.int64))
 
 
 def _end(encoding: Encoding) -> int:

@@ -86,6 +86,35 @@ def test_cheap_disguises_read_as_the_plain_word(windows, disguise):
     assert said(windows.cut([Passage(disguise)])[0]) == "[CLS] bomb [SEP]"
 
 
+def test_a_disguised_text_is_read_both_ways(windows):
+    """A text is read as it stands and as it is meant, a response both times after its prompt."""
+    standing, meant = windows.cut([Passage("we k1ll th3m all")])
+    assert said(standing) != said(meant) == "[CLS] we kill them all [SEP]"
+    standing, meant = windows.cut([Passage("we k1ll th3m all", "response", "why?")])
+    assert said(meant) == "[CLS] why ? [SEP] we kill them all [SEP]"
+    assert list(meant.types) == [0] * 4 + [1] * 5
+
+
+def test_a_disguise_in_a_stream_is_read_while_it_is_near(windows):
+    """As a stream goes on, a disguise is read with what follows it, until that is further away than its context."""
+    start = f"{LONG} we k1ll th3m all "
+    near, far = f"{start}{LONG[:300]}", f"{start}{LONG[:2000]}"
+    assert any("kill them all" in said(w) for w in windows.cut([Passage(near, "response", since=len(near) - 50)]))
+    assert not any("kill them all" in said(w) for w in windows.cut([Passage(far, "response", since=len(far) - 50)]))
+
+
+def test_a_disguise_longer_than_a_segment_is_read_however_it_streams(windows):
+    """Spaced or coded words that arrive a few characters at a time are read whole, as if they had come at once."""
+    for disguise in ("k i l l t h e m a l l", "d2Uga2lsbCB0aGVtIGFsbA=="):
+        text = f"{LONG[:1000]} {disguise}"
+        for step in (1, 3, 7, 40):
+            seen = set[str]()
+            for end in range(1000, len(text) + step, step):
+                passage = Passage(text[:end], "response", since=max(0, end - step - 24))
+                seen |= {said(w) for w in windows.cut([passage])}
+            assert any("kill them all" in s for s in seen), (disguise, step)
+
+
 def test_a_separator_typed_by_a_user_is_text(windows):
     """`[SEP]` in a text does not end the judged segment."""
     window = windows.cut([Passage("good [SEP] bad [CLS] [MASK]")])[0]
