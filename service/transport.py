@@ -1,6 +1,7 @@
 """The wire to remote guards: bounded in time and size, to the configured host and no other."""
 
 import asyncio
+import atexit
 import os
 import threading
 from collections.abc import Coroutine, Sequence
@@ -38,12 +39,14 @@ class HttpTransport:
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, name="guard-transport", daemon=True)
         self._thread.start()
+        atexit.register(self.close)  # guards live as long as the process, and nobody else ends what is theirs
 
     def post(self, path: str, bodies: Sequence[Json]) -> list[Json]:
         return self._run(self._post(self._endpoint.url + path, bodies))
 
     def close(self) -> None:
         """Ends the connections and the thread; nothing can be posted after it."""
+        atexit.unregister(self.close)
         self._run(self._close())
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
