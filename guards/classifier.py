@@ -1,9 +1,9 @@
 """Encoder classifiers: an ONNX model with one head a category, on OpenVINO in bf16 or on ONNX Runtime."""
 
 import hashlib
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final
 
 import numpy as np
 from numpy.typing import NDArray
@@ -12,13 +12,10 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from guards.calibration import sigmoid
 from guards.guard import GuardError
 from guards.language import ONLY_HOME
+from guards.runtime import Backend, fastest, opened
 from guards.taxonomy import CATEGORIES
 from guards.verdict import Languages, Passage, Scores, Stage
 from guards.windows import Windows, batches, pad
-
-Backend = Literal["auto", "openvino", "onnxruntime"]
-Inputs = Mapping[str, NDArray[np.int64]]
-Run = Callable[[Inputs], NDArray[np.float32]]
 
 MANIFEST: Final = "guard.json"
 MODEL: Final = "model.onnx"
@@ -74,11 +71,11 @@ class Classifier:
         self.digest = hashlib.sha256(body).hexdigest()
         self.languages: Languages | None = manifest.languages or ONLY_HOME
         self.manifest, self.batch_tokens = manifest, batch_tokens
-        self.backend = ("openvino" if _cpu_has_bf16() else "onnxruntime") if backend == "auto" else backend
+        self.backend = fastest() if backend == "auto" else backend
         self._windows = Windows(
             files[TOKENIZER].decode(), manifest.max_tokens, manifest.overlap_tokens, manifest.prompt_tokens
         )
-        self._run = (_openvino if self.backend == "openvino" else _onnxruntime)(files[MODEL], threads)
+        self._run = opened(files[MODEL], self.backend, threads)
         self._slopes = np.array([h.slope for h in manifest.heads.values()])
         self._intercepts = np.array([h.intercept for h in manifest.heads.values()])
 
@@ -133,36 +130,3 @@ def _checked(path: Path, digest: str) -> bytes:
     if (found := hashlib.sha256(body).hexdigest()) != digest:
         raise GuardError(f"{path}: sha256 is {found[:12]}, {MANIFEST} names {digest[:12]}; fetch the guard again")
     return body
-
-
-def _cpu_has_bf16() -> bool:
-    import openvino as ov
-
-    return "BF16" in ov.Core().get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-
-
-def _openvino(model: bytes, threads: int) -> Run:
-    import openvino as ov
-
-    core = ov.Core()
-    capabilities = core.get_property("CPU", "OPTIMIZATION_CAPABILITIES")
-    settings = {
-        "INFERENCE_PRECISION_HINT": "bf16" if "BF16" in capabilities else "f32",
-        "INFERENCE_NUM_THREADS": threads,
-        "PERFORMANCE_HINT": "LATENCY",
-        "ENABLE_CPU_PINNING": False,  # the machine is shared with the engine
-    }
-    compiled = core.compile_model(core.read_model(model), "CPU", settings)
-    request, logits = compiled.create_infer_request(), compiled.output(0)
-    return lambda inputs: request.infer(dict(inputs))[logits].copy()
-
-
-def _onnxruntime(model: bytes, threads: int) -> Run:
-    import onnxruntime as ort
-
-    options = ort.SessionOptions()
-    options.intra_op_num_threads = threads
-    options.log_severity_level = 3
-    options.add_session_config_entry("session.intra_op.allow_spinning", "0")  # idle threads leave the engine alone
-    session = ort.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    return lambda inputs: session.run(["logits"], dict(inputs))[0]

@@ -8,13 +8,14 @@ from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
-from guards.classifier import MANIFEST, Backend, Classifier, Manifest, read_manifest
+from guards.classifier import MANIFEST, Classifier, Manifest, read_manifest
 from guards.document import DocumentError, Strict, validated
 from guards.generative import GenerativeGuard, GenerativeSpec
 from guards.guard import Guard, GuardError
 from guards.lists import KeywordGuard, KeywordsSpec, RegexGuard, RegexSpec
 from guards.patterns import PatternGuard
 from guards.remote import RemoteSpec, remote
+from guards.runtime import Backend
 from guards.taxonomy import CATEGORIES, NAME
 from guards.transport import Connect
 from guards.trigger import TRIGGERS, TriggerGuard
