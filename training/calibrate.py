@@ -1,4 +1,8 @@
-"""Scores that mean probabilities: Platt scaling on held-out rows, with .5 at the operating point."""
+"""Scores that mean probabilities: Platt scaling on held-out rows, with .5 at the operating point.
+
+Held-out texts are judged as the gate judges them: long ones in windows of which the highest counts, pieces and
+openings of texts as a stream shows them (the views), answers after their prompts.
+"""
 
 import argparse
 import hashlib
@@ -13,6 +17,7 @@ from sklearn.linear_model import LogisticRegression
 
 from guards.calibration import Floats, Platt, calibration_error, sigmoid
 from guards.classifier import MANIFEST, MODEL, TOKENIZER, Classifier, Head, read_manifest
+from guards.language import LanguageGuard, code_of
 from training import recipe
 from training.recipe import Recipe
 from training.rows import Row
@@ -30,7 +35,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     made_by = recipe.load(options.recipe)
     architecture = read_manifest(options.guard)[0].architecture
     heads, figures = calibrate(options.guard, made_by, train_guard.gather(made_by)["validation"])
-    write_manifest(options.guard, made_by, heads, architecture)
+    write_manifest(options.guard, made_by, heads, architecture, figures["languages"])
     print(json.dumps(figures, indent=1))
 
 
@@ -38,7 +43,7 @@ def calibrate(
     folder: Path, made_by: Recipe, rows: Sequence[Row], about: str = ""
 ) -> tuple[dict[str, Head], dict[str, Any]]:
     """Heads with their calibration, and figures of each, from validation rows and views (that label `about`)."""
-    write_manifest(folder, made_by, {c: Head(stages=s) for c, s in made_by.heads.items()}, {})
+    write_manifest(folder, made_by, {c: Head(stages=s) for c, s in made_by.heads.items()}, {}, {})
     seen = [r for r in with_views(rows, made_by.seed + 1) if not about or about in r.labels]
     logits = Classifier(folder, threads=2, batch_tokens=8192).logits([r.passage for r in seen])
     return fit_heads(made_by, seen, logits)
@@ -55,15 +60,30 @@ def fit_heads(made_by: Recipe, rows: Sequence[Row], logits: Floats) -> tuple[dic
             print(f"{category}: no validation rows of both labels, left uncalibrated", flush=True)
             heads[category] = Head(stages=stages)
             continue
-        platt, figures[category] = fit_head(logits[known, nth], labels, made_by.operating_fpr[category])
+        least = _least(made_by, [r for r, k in zip(rows, known, strict=True) if k], logits[known, nth], labels)
+        platt, figures[category] = fit_head(logits[known, nth], labels, made_by.operating_fpr[category], least)
         heads[category] = Head(stages=stages, slope=platt.slope, intercept=platt.intercept)
-    return heads, {"calibration": figures}
+    return heads, {"calibration": figures, "languages": recall_by_language(heads, rows, logits)}
 
 
-def fit_head(logits: Floats, labels: NDArray[Any], operating_fpr: float) -> tuple[Platt, dict[str, float]]:
-    """Platt scaling, then a shift so that `operating_fpr` of the negatives lie at or above .5."""
+def _least(made_by: Recipe, rows: Sequence[Row], logits: Floats, labels: NDArray[Any]) -> float:
+    """The logit that the allowed share of everyday negatives exceeds; minus infinity where the recipe has no such."""
+    if made_by.everyday is None:
+        return -np.inf
+    everyday = logits[(labels == 0) & np.array([r.source in made_by.everyday.sources for r in rows])]
+    return float(np.quantile(everyday, 1 - made_by.everyday.fpr)) if len(everyday) else -np.inf
+
+
+def fit_head(
+    logits: Floats, labels: NDArray[Any], operating_fpr: float, least: float = -np.inf
+) -> tuple[Platt, dict[str, float]]:
+    """Platt scaling, then a shift so that `operating_fpr` of the negatives lie at or above .5, or fewer.
+
+    Args:
+        least: the operating point is not below this logit.
+    """
     platt = fit_platt(logits, labels)
-    operating = float(np.quantile(logits[labels == 0], 1 - operating_fpr))
+    operating = max(least, float(np.quantile(logits[labels == 0], 1 - operating_fpr)))
     shifted = platt.shifted(operating)
     return shifted, {
         "rows": len(labels),
@@ -71,9 +91,27 @@ def fit_head(logits: Floats, labels: NDArray[Any], operating_fpr: float) -> tupl
         "ece_raw": round(calibration_error(sigmoid(logits), labels), 4),
         "ece_platt": round(calibration_error(platt(logits), labels), 4),
         "ece_shifted": round(calibration_error(shifted(logits), labels), 4),
+        "probability_at_half": round(float(platt(operating)), 4),
         "recall_at_half": round(float((shifted(logits)[labels == 1] >= 0.5).mean()), 4),
         "false_positives_at_half": round(float((shifted(logits)[labels == 0] >= 0.5).mean()), 4),
     }
+
+
+def recall_by_language(
+    heads: Mapping[str, Head], rows: Sequence[Row], logits: Floats, fewest: int = 15
+) -> dict[str, dict[str, float]]:
+    """Share of the positive rows at or above .5, by language and category, where there are at least `fewest`."""
+    spoken = LanguageGuard().judge([r.passage for r in rows])
+    languages = np.array([max(s.by_category, key=s.by_category.__getitem__, default="") for s in spoken])
+    found: dict[str, dict[str, float]] = {}
+    for nth, (category, head) in enumerate(heads.items()):
+        positive = np.array([r.labels.get(category) == 1 and r.passage.stage in head.stages for r in rows])
+        flagged = head.slope * logits[:, nth] + head.intercept >= 0
+        for language in sorted({*languages} - {""}):
+            counted = positive & (languages == language)
+            if counted.sum() >= fewest:
+                found.setdefault(code_of(language), {})[category] = round(float(flagged[counted].mean()), 4)
+    return found
 
 
 def fit_platt(logits: Floats, labels: NDArray[Any]) -> Platt:
@@ -82,7 +120,13 @@ def fit_platt(logits: Floats, labels: NDArray[Any]) -> Platt:
     return Platt(max(float(fitted.coef_[0, 0]), 1e-3), float(fitted.intercept_[0]))
 
 
-def write_manifest(folder: Path, made_by: Recipe, heads: Mapping[str, Head], architecture: Mapping[str, Any]) -> None:
+def write_manifest(
+    folder: Path,
+    made_by: Recipe,
+    heads: Mapping[str, Head],
+    architecture: Mapping[str, Any],
+    languages: Mapping[str, Mapping[str, float]],
+) -> None:
     """`guard.json` over the files that are in `folder` now."""
     digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in (MODEL, TOKENIZER)}
     manifest = {
@@ -93,6 +137,7 @@ def write_manifest(folder: Path, made_by: Recipe, heads: Mapping[str, Head], arc
         "overlap_tokens": made_by.overlap_tokens,
         "prompt_tokens": made_by.prompt_tokens,
         "files": digests,
+        "languages": dict(languages),
         "architecture": dict(architecture),
         "training": {
             "recipe": made_by.digest,

@@ -33,6 +33,21 @@ class Start(_Strict):
         return self
 
 
+class Finish(_Strict):
+    """What follows fine-tuning; see `training/finish.py`."""
+
+    kept: Annotated[float, Field(gt=0, le=1, description="share of fine-tuning's changes that stays")]
+    head_c: Annotated[float, Field(gt=0, description="inverse penalty of the heads' logistic regression")]
+    wide_c: Annotated[float, Field(gt=0, description="the same of the lexical part")]
+
+
+class Everyday(_Strict):
+    """Rows that are asked and said every day, and the share of them that may lie at or above .5."""
+
+    sources: tuple[str, ...]
+    fpr: Share
+
+
 class Recipe(_Strict):
     """Same recipe and data, same guard."""
 
@@ -59,7 +74,9 @@ class Recipe(_Strict):
     weight_decay: Annotated[float, Field(ge=0)]
     frozen: tuple[str, ...] = ()
     checkpoint_s: Annotated[float, Field(gt=0)]
+    finish: Finish | None = None
     operating_fpr: dict[str, Share]
+    everyday: Everyday | None = None
     implied: dict[str, str] = {}
     assumed: dict[str, dict[str, Literal[0, 1]]] = {}
 
@@ -79,7 +96,7 @@ class Recipe(_Strict):
 
     @cached_property
     def digest(self) -> str:
-        left_out = {"train_tokens"} if self.train_tokens is None else set()
+        left_out = {name for name in ("train_tokens", "finish", "everyday") if getattr(self, name) is None}
         body = self.model_dump(mode="json", exclude=left_out) | {"licenses": sorted(self.licenses)}
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 

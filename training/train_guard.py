@@ -14,13 +14,13 @@ from torch.nn.functional import binary_cross_entropy_with_logits
 
 from guards.classifier import MODEL, TOKENIZER
 from guards.windows import Window
-from training import encoder, recipe
+from training import encoder, finish, recipe
 from training.calibrate import calibrate, write_manifest
 from training.checkpoint import Checkpoint, Progress
 from training.encode import Encoded, encode, guard_tokenizer, shuffled, tensors
 from training.export_guard import export
 from training.network import GuardNetwork, from_encoder, from_onnx
-from training.recipe import Recipe
+from training.recipe import Finish, Recipe
 from training.rows import Row, data_folder, read, take
 from training.split import dedupe, split
 from training.synthesize import SAMPLED, synthesize
@@ -42,17 +42,37 @@ def main(argv: Sequence[str] | None = None) -> None:
 def build(made_by: Recipe, parts: dict[str, list[Row]], out: Path, about: str = "") -> dict[str, Any]:
     """A guard in folder `out` from the rows of `parts` (those that label category `about`), and its figures."""
     network, tokenizer_json, architecture = begin(made_by)
-    rows = [r for r in with_views(parts["train"], made_by.seed) if not about or about in r.labels]
-    longest = made_by.train_tokens or made_by.max_tokens
-    data = encode(rows, tokenizer_json, list(made_by.heads), longest, made_by.prompt_tokens)
+    data = encoded(parts["train"], made_by.seed, made_by, tokenizer_json, about)
+    before = finish.encoder_of(network)
     losses = fit(network, data, made_by, out)
+    metrics: dict[str, Any] = {"recipe": made_by.digest, "loss": losses, "rows": count(parts)}
+    metrics["with_views"] = len(data.windows)
+    if made_by.finish:
+        held = encoded(parts["validation"], made_by.seed + 1, made_by, tokenizer_json, about)
+        metrics["shares"] = complete(network, before, data, held, made_by.finish)
     (out / TOKENIZER).write_text(tokenizer_json, encoding="utf-8")
     export(network, out / MODEL)
-    heads, metrics = calibrate(out, made_by, parts["validation"], about)
-    write_manifest(out, made_by, heads, architecture)
-    metrics |= {"recipe": made_by.digest, "rows": count(parts), "with_views": len(rows), "loss": losses}
+    heads, figures = calibrate(out, made_by, parts["validation"], about)
+    write_manifest(out, made_by, heads, architecture, figures.pop("languages"))
+    metrics |= figures
     (out / "metrics.json").write_text(json.dumps(metrics, indent=1) + "\n", encoding="utf-8")
     return metrics
+
+
+def encoded(rows: Sequence[Row], seed: int, made_by: Recipe, tokenizer_json: str, about: str = "") -> Encoded:
+    """Rows and their views as token ids; those that label category `about`, or all."""
+    seen = [r for r in with_views(rows, seed) if not about or about in r.labels]
+    longest = made_by.train_tokens or made_by.max_tokens
+    return encode(seen, tokenizer_json, list(made_by.heads), longest, made_by.prompt_tokens)
+
+
+def complete(
+    network: GuardNetwork, before: dict[str, Tensor], data: Encoded, held: Encoded, how: Finish
+) -> list[tuple[float, float]]:
+    """Everything after fine-tuning; returns what the deep and the lexical part weigh in each head."""
+    finish.go_back(network, before, how.kept)
+    finish.refit(network, data, how.head_c)
+    return finish.widen(network, data, held, how.wide_c)
 
 
 def _options() -> argparse.ArgumentParser:
@@ -66,6 +86,7 @@ def _options() -> argparse.ArgumentParser:
 def prepare_torch(threads: int = 0) -> None:
     torch.set_flush_denormal(True)  # AdamW's tiny moments are slow otherwise
     torch.use_deterministic_algorithms(True)
+    torch.utils.deterministic.fill_uninitialized_memory = False  # no operation here reads what it has not written
     if threads:
         torch.set_num_threads(threads)
 
@@ -94,6 +115,7 @@ def begin(made_by: Recipe) -> tuple[GuardNetwork, str, dict[str, Any]]:
     if guard := made_by.start.guard:
         architecture, stored = encoder.of_guard(guard, made_by.start.layers)
         network = from_onnx(guard / MODEL, architecture, stored, list(made_by.heads))
+        network.wide = None if made_by.finish else network.wide  # it will be fitted anew
         return network, guard_tokenizer(guard / TOKENIZER), architecture
     folder = encoder.fetch(str(made_by.start.package))
     architecture = encoder.architecture(folder, made_by.start.layers)
@@ -146,7 +168,7 @@ def _optimizer(
 ) -> tuple[torch.optim.AdamW, torch.optim.lr_scheduler.LambdaLR]:
     """AdamW, linear warm-up, linear decay; frozen parameters get no gradient."""
     for name, parameter in network.named_parameters():
-        parameter.requires_grad_(not name.startswith(made_by.frozen or ("-",)))
+        parameter.requires_grad_(not name.startswith((*made_by.frozen, "wide.")))
     body = [p for p in network.encoder.parameters() if p.requires_grad]
     groups = [{"params": body, "lr": made_by.lr}, {"params": list(network.heads.parameters()), "lr": made_by.head_lr}]
     optimizer = torch.optim.AdamW(groups, weight_decay=made_by.weight_decay)

@@ -46,6 +46,11 @@ def part(row: Row, made_with: Pool, random: Random) -> Row:
     return replace(row, text=row.text[start:end])
 
 
+def opening(row: Row, made_with: Pool, random: Random) -> Row:
+    """What a stream has shown of a harmless text so far: harmless too. Of a harmful one nothing can be said."""
+    return replace(row, text=row.text[: random.randrange(30, len(row.text))])
+
+
 def spliced(row: Row, made_with: Pool, random: Random) -> Row:
     """A prompt inside a long benign text is as harmful as alone. Nothing is claimed about injection."""
     around = random.choice(made_with.long_texts)
@@ -96,6 +101,7 @@ View = Callable[[Row, Pool, Random], Row]
 VIEWS: Final[tuple[tuple[View, Callable[[Row], bool], float], ...]] = (
     (as_response, lambda r: not r.is_response and not _asks(r) and any(c in r.labels for c in TEXT_CATEGORIES), 0.4),
     (part, lambda r: len(r.text) >= 80 and not any(r.labels.values()) and r.source in _CLEAN, 0.5),
+    (opening, lambda r: len(r.text) >= 60 and not any(r.labels.values()) and r.source not in _CLEAN, 0.15),
     (spliced, lambda r: _asks(r) and len(r.text) < 400, 0.3),
     (injected, _clean, 0.35),
     (interrupted, _clean, 0.35),

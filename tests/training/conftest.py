@@ -70,7 +70,9 @@ warmup: 0.1
 weight_decay: 0.01
 frozen: [encoder.embeddings]
 checkpoint_s: 0.1
+finish: {{kept: 0.6, head_c: 0.01, wide_c: 10}}
 operating_fpr: {{harm: 0.1, response_harm: 0.1}}
+everyday: {{sources: [ours], fpr: 0.1}}
 """
 
 

@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 
 import numpy as np
+import pytest
 
 from guards.registry import MODELS, load
 from guards.verdict import Passage
@@ -49,8 +50,9 @@ threading.Thread(target=kill, daemon=True).start()
 """
 
 
-def test_the_shipped_weights_come_back_to_torch(train, tmp_path):
-    """Initialisers of the shipped ONNX carry torch's names: loaded by name they give the same logits within 1e-4."""
+@pytest.mark.parametrize("which", ["shipped", "trained"])
+def test_weights_come_back_to_torch(train, trained, which):
+    """Initialisers of the ONNX file carry torch's names: loaded by name they give the same logits within 1e-4."""
     program = (
         "import json, sys, numpy as np, torch, onnxruntime\n"
         "from pathlib import Path\n"
@@ -64,4 +66,4 @@ def test_the_shipped_weights_come_back_to_torch(train, tmp_path):
         "inputs = dict(input_ids=ids.numpy(), attention_mask=mask.numpy(), token_type_ids=types.numpy())\n"
         "print(float(np.abs(ours - session.run(None, inputs)[0]).max()))\n"
     )
-    assert float(train("-c", program, str(DEFAULT)).stdout.split()[-1]) < 1e-4
+    assert float(train("-c", program, str(DEFAULT if which == "shipped" else trained)).stdout.split()[-1]) < 1e-4
