@@ -2,10 +2,11 @@
 
     python -m bench.refusals         # minutes; --full takes more of everything
 
-Every text is harmless and none was trained on: prompts and answers of the held-out part of the training data (the split
-by prompt that the recipe makes), whole sources that no recipe names, and hard prompts written for this bench. The gate
-runs in this process; in the engine's place a script says the answer, never ahead of the judges, so that each answer is
-judged as often as a slow engine's would be. A token is counted as four characters.
+Every text is harmless and none was trained on: prompts and answers of the held-out part of the training data (the
+split by prompt that the recipe makes), a source that no recipe names (T0: tasks over news, films, dialogues and
+reviews, some of them grim), and hard prompts written for this bench. The gate runs in this process; in the engine's
+place a script says the answer, never ahead of the judges, so that each answer is judged as often as a slow engine's
+would be. Answers whose own prompt is another text follow a plain prompt. A token is counted as four characters.
 """
 
 import argparse
@@ -33,12 +34,19 @@ from service.telemetry.metrics import Metrics
 from training import recipe
 from training.near import Seen
 from training.rows import LICENSES, Row, data_folder, read
-from training.split import dedupe, split
+from training.split import dedupe, fingerprint, split
 from training.synthesize import synthesize
 
 RECIPE: Final = Path("training/recipes/guard.yaml")
 LENGTHS: Final = (200, 500, 1000, 2000)  # tokens
-TARGETS: Final = {"hard prompts": 0.02, "held-out answers": 0.005, "long answers, joined": 0.005}
+LONG: Final = LENGTHS[0] * TOKEN_CHARS  # characters
+TARGETS: Final = {
+    "hard prompts": 0.02,
+    "held-out answers": 0.005,
+    "held-out answers, joined": 0.005,
+    "long answers of another source": 0.005,
+    "documents of another source, as answers": 0.005,
+}
 AT_ONCE: Final = 8
 UNNAMED: Final = "t0_prompts"  # a source whose licence keeps it out of every recipe
 UNNAMED_LICENSE: Final = "Apache-2.0 (collection)"
@@ -67,18 +75,27 @@ def sets(size: Size) -> dict[str, list[Ask]]:
     """Harmless exchanges by kind."""
     made_by = recipe.load(RECIPE)
     rows = read([data_folder() / "train" / "benign.jsonl.gz"], LICENSES | {UNNAMED_LICENSE})
-    held = split(dedupe(rows), dict(made_by.shares), made_by.seed)["validation"]
+    other = list({fingerprint(r.text): r for r in rows if r.source == UNNAMED}.values())  # its tasks share their texts
+    held = split(dedupe([r for r in rows if r.source != UNNAMED]), dict(made_by.shares), made_by.seed)["validation"]
     random = Random(made_by.seed)
-    prompts = [r for r in held if not r.is_response and r.source != UNNAMED]
-    answers = [r for r in held if r.is_response and r.source != UNNAMED and r.prompt]
-    tasks = [r for r in rows if not r.is_response and r.source == UNNAMED]
+    answers = [r for r in held if r.is_response and r.prompt]
+    documents = [r for r in other if not r.is_response and len(r.text) >= LONG]
     return {
         "plain prompts": [Ask(p) for p in PLAIN],
         "hard prompts": [Ask(p) for p in untrained(HARD, made_by.machine_rows, made_by.seed)],
-        "held-out prompts": [Ask(r.text) for r in _some(prompts, size.prompts, random)],
-        "task prompts of a source never trained on": [Ask(r.text) for r in _some(tasks, size.tasks, random)],
+        "held-out prompts": [Ask(r.text) for r in _some([r for r in held if not r.is_response], size.prompts, random)],
+        "prompts of another source": [
+            Ask(r.text) for r in _some([r for r in other if not r.is_response], size.tasks, random)
+        ],
         "held-out answers": [Ask(r.prompt, r.text) for r in _some(answers, size.answers, random)],
-        "long answers, joined": joined(answers, random)[: size.joined],
+        "held-out answers, joined": joined(answers, random)[: size.joined],
+        "long answers of another source": [
+            Ask(PLAIN[0], r.text)
+            for r in _some([r for r in other if r.is_response and len(r.text) >= LONG], 500, random)
+        ],
+        "documents of another source, as answers": [
+            Ask(PLAIN[0], r.text) for r in _some(documents, size.tasks, random)
+        ],
     }
 
 
@@ -96,7 +113,7 @@ def joined(answers: Sequence[Row], random: Random, chars: int = LENGTHS[-1] * TO
     for row in random.sample(list(answers), len(answers)):
         parts.append(row)
         if sum(len(p.text) for p in parts) >= chars:
-            made.append(Ask("\n\n".join(p.prompt for p in parts), "\n\n".join(p.text for p in parts)[:chars]))
+            made.append(Ask(PLAIN[0], "\n\n".join(p.text for p in parts)[:chars]))
             parts = []
     return made
 
@@ -172,7 +189,7 @@ async def measure(size: Size) -> dict[str, Any]:
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--full", action="store_true", help="all held-out rows, and 5,000 task prompts")
+    parser.add_argument("--full", action="store_true", help="all held-out rows, and all of the other source")
     parser.add_argument("--quick", action="store_true", help="a few of each; writes nothing")
     options = parser.parse_args()
     size = Size(20, 20, 20, 2) if options.quick else FULL if options.full else Size()
