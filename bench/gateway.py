@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Final
 
 from bench.asgi import run, start
-from guards.policy import Policy, Rule
+from guards.policy import Policies, Policy, Rule
 from guards.verdict import Passage, Scores, Stage
 
 KEY: Final = "sg-client-bench"
@@ -44,7 +44,8 @@ async def serve(engine_url: str, home: Path, each_chunk: bool) -> None:
 
     configure("info")
     settings = Settings(home=home, client_key=KEY, requests_per_minute=1_000_000)
-    async with assembled(settings, Guarded(policy(each_chunk), (SilentGuard(),)), engine_url, None) as (app, _):
+    guarded = Guarded(Policies.only(policy(each_chunk)), (SilentGuard(),))
+    async with assembled(settings, guarded, engine_url, None) as (app, _):
         await run(app)
 
 

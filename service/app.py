@@ -13,13 +13,13 @@ from prometheus_client import start_http_server
 from sqlalchemy.exc import SQLAlchemyError
 
 from guards.guard import Guard, GuardError
-from guards.policy import Coverage, Policy, PolicyError, load, uncovered_cells
+from guards.language import LanguageGuard
+from guards.policy import Policies, Policy, PolicyError, load_file
 from guards.registry import GuardsFile, Loading, build, read
-from guards.verdict import Stage
 from service.api import create_api
 from service.api.deps import Api, Keys
 from service.engine.client import VllmClient
-from service.gate.exchange import Caller, LedgerUnavailable, Role
+from service.gate.exchange import Caller, Json, LedgerUnavailable, Role
 from service.gate.pipeline import Gate
 from service.judges import BatchedJudges
 from service.ledger.crypto import SealError
@@ -27,6 +27,7 @@ from service.ledger.keys import KeyRing
 from service.ledger.ledger import SqlLedger
 from service.ledger.shipper import Stats
 from service.ledger.store import StoreError
+from service.policies import PoliciesInForce, coverage_of
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.transport import HttpTransport
@@ -42,28 +43,32 @@ class StartError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Guarded:
-    """A policy and guards that cover it."""
+    """Policies and guards that cover them. `path` is the file to watch; None: they never change."""
 
-    policy: Policy
+    policies: Policies
     guards: tuple[Guard, ...]
+    path: Path | None = None
+
+    @property
+    def policy(self) -> Policy:
+        """What holds for whom nothing differs."""
+        return self.policies.base
 
 
 def checked(settings: Settings) -> Guarded:
-    """Loads the policy and its guards.
+    """Loads the policies and all guards.
 
     Raises:
-        StartError: the policy is wrong, a guard cannot be loaded, or the policy names what no guard judges.
+        StartError: a policy is wrong, a guard cannot be loaded, or a policy names what no guard judges.
     """
     try:
-        policy = load(settings.policy)
-        guards = _guards(settings)
+        policies = load_file(settings.policy)
+        guards = (*_guards(settings), LanguageGuard())
     except (PolicyError, GuardError) as error:
         raise StartError(str(error)) from error
-    stages: tuple[Stage, ...] = ("input", "output")
-    coverage: Coverage = {g.name: {s: g.covers(s) for s in stages} for g in guards}
-    if faults := uncovered_cells(policy, coverage):
+    if faults := policies.faults(coverage_of(guards)):
         raise StartError(f"{settings.policy} names what nobody judges:\n  " + "\n  ".join(faults))
-    return Guarded(policy, guards)
+    return Guarded(policies, guards, settings.policy)
 
 
 def _guards(settings: Settings) -> tuple[Guard, ...]:
@@ -77,9 +82,12 @@ def _guards(settings: Settings) -> tuple[Guard, ...]:
 
 @asynccontextmanager
 async def assembled(
-    settings: Settings, guarded: Guarded, engine_url: str, engine_key: str | None
+    settings: Settings, guarded: Guarded, engine_url: str, engine_key: str | None, nudged: asyncio.Event | None = None
 ) -> AsyncIterator[tuple[FastAPI, dict[str, str]]]:
-    """The running service: its ASGI app, and the keys made at this start (role -> key), to be shown once."""
+    """The running service: its ASGI app, and the keys made at this start (role -> key), to be shown once.
+
+    When `nudged` is set the policy file is looked at, without waiting for the next time.
+    """
     metrics = Metrics()
     async with AsyncExitStack() as stack:
         try:
@@ -91,20 +99,21 @@ async def assembled(
         judges = await stack.enter_async_context(BatchedJudges(guarded.guards, metrics))
         engine = VllmClient(engine_url, engine_key, idle_timeout_s=settings.engine_idle_timeout_s)
         stack.push_async_callback(engine.close)
+        policies = PoliciesInForce(guarded.policies, guarded.guards, metrics, guarded.path)
         gate = Gate(
             engine,
             judges,
             ledger,
-            lambda _: guarded.policy,
+            policies,
             metrics,
             max_exchanges=settings.max_exchanges,
             early_exchanges=settings.early_exchanges,
             max_prompt_chars=settings.max_prompt_chars,
         )
-        metrics.in_force([guarded.policy], [(g.name, g.version, g.digest) for g in guarded.guards])
         keys, made = await _keys(settings, ledger)
-        watch = asyncio.create_task(_watch(gate, ledger, metrics))
-        stack.push_async_callback(_ended, watch)
+        watches = _watch(gate, ledger, metrics), policies.watch(settings.policy_watch_s, nudged or asyncio.Event())
+        for watch in watches:
+            stack.push_async_callback(_ended, asyncio.create_task(watch))
 
         if settings.metrics_port is not None:
             exporter, _ = start_http_server(settings.metrics_port, "127.0.0.1", metrics.registry)
@@ -113,7 +122,10 @@ async def assembled(
         async def ready() -> bool:
             return ledger.writable and await engine.ready()
 
-        yield create_api(Api(gate, keys, settings, metrics, judges.guards, ready)), made
+        def told(caller: Caller) -> Json:
+            return policies.told(caller, faults=caller.role in (Role.OPERATOR, Role.ADMIN))
+
+        yield create_api(Api(gate, keys, settings, metrics, judges.guards, ready, told)), made
 
 
 async def _keys(settings: Settings, ledger: SqlLedger) -> tuple[Keys, dict[str, str]]:

@@ -22,6 +22,7 @@ class Settings(BaseSettings):
     client_key: SecretStr | None = Field(None, description="a client key to accept; made and shown once if not given")
     admin_key: SecretStr | None = Field(None, description="an admin key to accept; made and shown once if not given")
     policy: Path = Field(DEFAULT_POLICY, description="the policy file in force")
+    policy_watch_s: float = Field(1.0, gt=0, le=60, description="how often the policy file is looked at for changes")
     guards: Path | None = Field(None, description="file of further guards, by the names that policies use")
 
     model: str = Field(SMALL_MODEL, description="hub id or folder of the model; the default comes from a package")

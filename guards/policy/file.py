@@ -63,6 +63,11 @@ class Policies:
     file: PolicyFile
     resolved: Mapping[Source, Policy]
 
+    @classmethod
+    def only(cls, policy: Policy) -> "Policies":
+        """One policy for everybody, from no file."""
+        return cls(PolicyFile.model_validate(policy.model_dump(by_alias=True)), {Source(): policy})
+
     @property
     def digest(self) -> str:
         return self.file.digest

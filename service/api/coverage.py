@@ -66,18 +66,15 @@ def coverage(policy: Policy, guards: Sequence[Guard], told: Json | None = None) 
 def _languages(policy: Policy, guards: Sequence[Guard]) -> Json:
     """What is done with a language that is not covered, and which ones are: in all that has a rule, by some guard."""
     uncovered = policy.uncovered
-    named = {HOME, *uncovered.accepted_languages, *(code for g in guards for code in languages_of(g) or ())}
-    ruled: list[tuple[Stage, str]] = [
-        (stage, category)
+    known = [
+        (category, [languages_of(g) for g in guards if category in g.covers(stage)])
         for stage in STAGES
         for category, rule in policy.rules(stage).items()
         if rule.action != "allow"
     ]
-    known = {place: [languages_of(g) for g in guards if place[1] in g.covers(place[0])] for place in ruled}
+    named = {HOME, *uncovered.accepted_languages, *(code for g in guards for code in languages_of(g) or ())}
     return {
-        "covered": sorted(
-            code for code in named if all(reads(code, place[1], known[place], policy) for place in ruled)
-        ),
+        "covered": sorted(code for code in named if all(reads(code, c, languages, policy) for c, languages in known)),
         "uncovered": uncovered.language,
         "escalate": policy.escalate,
         "least_recall": uncovered.language_recall,

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from guards.guard import Guard
-from service.gate.exchange import Caller
+from service.gate.exchange import Caller, Json
 from service.gate.pipeline import Gate
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
@@ -19,7 +19,7 @@ class Keys(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """`guards` are those in force; `ready` says whether an exchange would succeed now."""
+    """`guards` are those in force; `ready` says whether an exchange would succeed now, `told` whence a policy is."""
 
     gate: Gate
     keys: Keys
@@ -27,3 +27,4 @@ class Api:
     metrics: Metrics
     guards: Callable[[], Sequence[Guard]]
     ready: Callable[[], Awaitable[bool]]
+    told: Callable[[Caller], Json] = lambda _: {}

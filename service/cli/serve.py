@@ -30,6 +30,8 @@ def serve(
 ) -> None:
     """Serve guarded chat: start vLLM beside us, then the gateway. Ctrl-C ends both and drains open streams first.
 
+    A changed policy file is taken within seconds, or at once on SIGHUP; a wrong one changes nothing (docs/policy.md).
+
     Settings come from the environment (docs/settings.md): SLUICEGATE_MODEL another model, SLUICEGATE_ENGINE_URL an
     engine that runs elsewhere, SLUICEGATE_POLICY a policy file, SLUICEGATE_CLIENT_KEY and SLUICEGATE_ADMIN_KEY keys.
 
@@ -67,9 +69,10 @@ async def _serve(settings: "Settings") -> None:
     from service.telemetry.logging import configure
 
     configure(settings.log_level)
-    stop = asyncio.Event()
+    stop, nudged = asyncio.Event(), asyncio.Event()
     for number in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, nudged.set)
     settings.home.mkdir(parents=True, exist_ok=True)
     listener = _listener(settings)
     guarded = checked(settings)  # a bad policy or guard ends the start before the engine is loaded
@@ -77,7 +80,7 @@ async def _serve(settings: "Settings") -> None:
         if engine is None:
             return
         url, key = engine
-        async with assembled(settings, guarded, url, key) as (app, keys):
+        async with assembled(settings, guarded, url, key, nudged) as (app, keys):
             await _run(app, settings, listener, stop, lambda: _greet(settings, listener, keys))
 
 

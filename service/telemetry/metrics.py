@@ -112,7 +112,10 @@ class Metrics:
             self.guard_outcomes.labels(outcome)
         self.guard_queue_depth = self._gauge("guard_queue_depth", "Passages that wait for a guard.", ("guard",))
         self.guard_info = self._gauge("guard_info", "Guards in force.", ("guard", "version", "digest"))
-        self.policy_info = self._gauge("policy_info", "Policies in force.", ("policy", "version", "digest"))
+        self.policy_info = self._gauge("policy_info", "The policy file in force.", ("policy", "version", "digest"))
+        self.policy_reloads = self._counter("policy_reloads", "Changes of the policy file.", ("outcome",))
+        for outcome in ("loaded", "rejected"):
+            self.policy_reloads.labels(outcome)
 
     def _ledger(self) -> None:
         self.engine_up = self._gauge("engine_up", "1 while the engine answers.")

@@ -44,7 +44,7 @@ def test_coverage(http):
 
 
 def test_coverage_of_languages():
-    """Which languages are covered under the policy, by figures or on the operator's word, and what happens to others."""
+    """Which languages are covered, by figures or on the operator's word, and what happens to others."""
 
     class Figures(WordGuard):
         languages = {"en": {}, "de": {"harm": 0.9, "toxicity": 0.8}, "zh": {"harm": 0.9}}  # noqa: RUF012
