@@ -137,19 +137,19 @@ class ResponsesWriter(Writer):
         yield "response.output_item.added", {"output_index": len(self._output) - 1, "item": about}
 
     def _part_begun(self, kind: str) -> Event:
-        beside = {"annotations": [], "logprobs": []} if kind == "output_text" else {}
+        beside: Json = {"annotations": [], "logprobs": []} if kind == "output_text" else {}
         self._item["content"].append({"type": kind, _text_of(kind): ""} | beside)
         return "response.content_part.added", self._at_part() | {"part": self._part}
 
     def _grown(self, text: str) -> Event:
         kind = self._part["type"]
         self._part[_text_of(kind)] += text
-        beside = {"logprobs": []} if kind == "output_text" else {}
+        beside: Json = {"logprobs": []} if kind == "output_text" else {}
         return f"response.{kind}.delta", self._at_part() | {"delta": text} | beside
 
     def _part_done(self) -> Iterator[Event]:
         kind, name = self._part["type"], _text_of(self._part["type"])
-        beside = {"logprobs": []} if kind == "output_text" else {}
+        beside: Json = {"logprobs": []} if kind == "output_text" else {}
         yield f"response.{kind}.done", self._at_part() | {name: self._part[name]} | beside
         yield "response.content_part.done", self._at_part() | {"part": self._part}
 

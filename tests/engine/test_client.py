@@ -222,3 +222,59 @@ async def test_logprobs_align(serve: Serve, events: Any, expected: Any):
     client = await serve(pieces(*(logprob_event(text, *tokens) for text, tokens in events), b"data: [DONE]\n\n"))
     found = [(delta.text, [entry["token"] for entry in delta.logprobs or ()]) for delta in await read(client)]
     assert found == expected
+
+
+VECTORS = {
+    "object": "list",
+    "data": [{"object": "embedding", "index": 0, "embedding": [0.5]}],
+    "model": "m",
+    "usage": {},
+}
+
+
+async def test_embed(serve: Serve):
+    """Vectors come back as the engine made them, without what else it says; the request goes as it is."""
+    asked: list[Any] = []
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        asked.append((request.path, await request.json()))
+        return web.json_response(VECTORS | {"id": "embd-1", "path": "a secret path"})
+
+    client = await serve(answer)
+    assert await client.embed({"model": "m", "input": "Hi"}) == VECTORS
+    assert asked == [("/v1/embeddings", {"model": "m", "input": "Hi"})]
+
+
+@pytest.mark.parametrize(
+    ("code", "body"),
+    [
+        (404, {"detail": "Not Found"}),
+        (405, {}),
+        (501, {}),
+        (400, {"error": {"message": "The model does not support Embeddings API"}}),
+    ],
+)
+async def test_no_embedding(serve: Serve, code: int, body: Any):
+    """An engine without the route, or one that says its model cannot, is a 404 that says so."""
+    client = await serve(status(code, body))
+    with pytest.raises(EngineRejected, match="does not embed") as caught:
+        await client.embed({"model": "m", "input": "Hi"})
+    assert caught.value.status == 404
+
+
+@pytest.mark.parametrize(
+    ("code", "body", "kind"),
+    [
+        (404, {"error": {"message": "The model `x` does not exist."}}, EngineRejected),
+        (400, {"error": {"message": "too long"}}, EngineRejected),
+        (500, {}, EngineUnavailable),
+        (200, {}, EngineUnavailable),
+        (200, {"data": [1]}, EngineUnavailable),
+        (200, [], EngineUnavailable),
+    ],
+)
+async def test_embed_fails(serve: Serve, code: int, body: Any, kind: type[Exception]):
+    """The caller's faults are told as the engine tells them; anything else, nonsense too, is the engine's."""
+    client = await serve(status(code, body))
+    with pytest.raises(kind, match="engine" if kind is EngineUnavailable else "not exist|too long"):
+        await client.embed({"model": "m", "input": "Hi"})

@@ -234,3 +234,11 @@ async def test_key(engine: Any):
     with pytest.raises(EngineUnavailable):
         await ask(client)
     await client.close()
+
+
+async def test_no_embedding(vllm: VllmClient):
+    """The small model generates and does not embed: vLLM's answer becomes a clear 404."""
+    model = (await vllm.models())[0]["id"]
+    with pytest.raises(EngineRejected, match="does not embed") as caught:
+        await vllm.embed({"model": model, "input": "Hi"})
+    assert caught.value.status == 404

@@ -23,7 +23,8 @@ PREFIX = LONG[:12]  # what the guard knows of the long phrase
 FILLER = "the quick brown fox jumps over the lazy dog and then it rests for a while in the warm sun "
 ANSWER = (FILLER * 4)[:320]
 THREAT = "You are worthless filth, you stupid disgusting bitch, and I will come and kill you and your whole family. "
-VARIANTS = ("content", "logprobs", "reasoning", "tool", "second choice")
+CHAT = ("content", "logprobs", "reasoning", "tool", "second choice")
+VARIANTS = (*CHAT, "responses content", "responses reasoning", "responses tool")
 POLICY = Policy.model_validate(
     {
         "name": "leaks",
@@ -48,7 +49,10 @@ async def ask(
     session: aiohttp.ClientSession, service: Served, text: str, cut: int, variant: str, stream: bool
 ) -> bytes:
     """Everything that left the process for one request whose answer is `text`."""
-    wish = {"text": text, "cut": cut, "variant": variant}
+    wish = {"text": text, "cut": cut, "variant": variant.removeprefix("responses ")}
+    if variant.startswith("responses "):
+        body = {"model": "scripted", "input": json.dumps(wish), "stream": stream}
+        return await post(session, service.url + "/v1/responses", body)
     body = {
         "model": "scripted",
         "messages": [{"role": "user", "content": json.dumps(wish)}],
@@ -59,7 +63,11 @@ async def ask(
         body["logprobs"] = True
     if variant == "tool":
         body["tools"] = [{"type": "function", "function": {"name": "lookup", "parameters": {"type": "object"}}}]
-    async with session.post(f"{service.url}/v1/chat/completions", json=body) as response:
+    return await post(session, service.url + "/v1/chat/completions", body)
+
+
+async def post(session: aiohttp.ClientSession, url: str, body: dict) -> bytes:
+    async with session.post(url, json=body) as response:
         raw = await response.read()
         assert response.status == 200, raw
         return raw
@@ -85,15 +93,32 @@ def planted(phrase: str, offset: int) -> str:
 
 def channel_text(raw: bytes, stream: bool, variant: str) -> str:
     """All text of the planted channel that reached the client."""
+    if variant.startswith("responses "):
+        return response_text(raw, stream)
     index = 1 if variant == "second choice" else 0
     documents = [json.loads(raw)] if not stream else [json.loads(c[6:]) for c in raw.split(b"\n\n") if c[6:7] == b"{"]
     text = ""
     for choice in (c for d in documents for c in d["choices"] if c["index"] == index):
         message = choice.get("delta") or choice.get("message") or {}
-        key = "reasoning_content" if variant == "reasoning" else "content"
+        key = "reasoning" if variant == "reasoning" else "content"
         text += message.get(key) or ""
         text += "".join(c["function"].get("arguments", "") for c in message.get("tool_calls") or ())
     return text
+
+
+def response_text(raw: bytes, stream: bool) -> str:
+    """The same of /v1/responses: its deltas, which its last event must repeat; a refusal is the gate's own text."""
+    if not stream:
+        return items_text(json.loads(raw)["output"])
+    events = [json.loads(e.partition(b"\ndata: ")[2]) for e in raw.split(b"\n\n") if e.startswith(b"event: ")]
+    text = "".join(e["delta"] for e in events if e["type"].endswith(".delta") and "refusal" not in e["type"])
+    assert items_text(events[-1]["response"]["output"]) == text
+    return text
+
+
+def items_text(items: list[dict]) -> str:
+    parts = [p.get("text", "") for item in items for p in item.get("content", ())]
+    return "".join(parts) + "".join(item.get("arguments", "") for item in items)
 
 
 def leaked(raw: bytes, phrase: str) -> str:
