@@ -221,7 +221,7 @@ def remote(name: str, spec: RemoteSpec, transport: Transport) -> SluicegateRemot
     try:
         return REMOTES[spec.shape](name, spec, transport)
     except GuardError as error:
-        raise type(error)(f"{name} at {spec.url}: {error}") from error
+        raise type(error)(f"{spec.url}: {error}") from error
 
 
 M = TypeVar("M", bound=BaseModel)

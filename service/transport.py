@@ -91,6 +91,8 @@ class HttpTransport:
         for attempt in range(RETRIES + 1):
             try:
                 return await self._once(session, url, body)
+            except (aiohttp.ClientSSLError, aiohttp.ServerFingerprintMismatch) as error:
+                raise Unreachable("its certificate cannot be verified") from error
             except aiohttp.ClientConnectionError as error:
                 if attempt == RETRIES:
                     raise Unreachable("no connection") from error

@@ -2,6 +2,7 @@
 
 import asyncio
 import socket
+import ssl
 import threading
 import time
 from collections.abc import Awaitable, Callable, Iterator
@@ -15,7 +16,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 @contextmanager
-def far_end(handler: Handler) -> Iterator[str]:
+def far_end(handler: Handler, ssl_context: ssl.SSLContext | None = None) -> Iterator[str]:
     """Answers every request with `handler` until the block ends; yields its address."""
     loop = asyncio.new_event_loop()
     thread = threading.Thread(target=loop.run_forever, daemon=True)
@@ -26,7 +27,7 @@ def far_end(handler: Handler) -> Iterator[str]:
         app.router.add_route("*", "/{path:.*}", handler)
         runner = web.AppRunner(app, shutdown_timeout=0.1, handler_cancellation=True)
         await runner.setup()
-        await web.TCPSite(runner, "127.0.0.1", 0).start()
+        await web.TCPSite(runner, "127.0.0.1", 0, ssl_context=ssl_context).start()
         return runner
 
     async def stop(runner: web.AppRunner) -> None:

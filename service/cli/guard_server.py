@@ -17,7 +17,10 @@ def register(app: typer.Typer) -> None:
 
 def serve(
     guard: Annotated[str, typer.Option(help="name of the guard")] = "default",
-    folder: Annotated[Path | None, typer.Option(help="folder of a guard that does not ship")] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option("--file", help="guards file; that of SLUICEGATE_GUARDS if not given, else those that ship"),
+    ] = None,
     host: Annotated[str, typer.Option(help="address to listen on")] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="port to listen on; 0 takes a free one")] = 8090,
     key_env: Annotated[
@@ -30,7 +33,7 @@ def serve(
     A gateway reaches it with `kind: remote` in its guards file (docs/guards.md). Torch guards run so, in the engine's
     environment: gateways never load torch.
 
-    Example: GUARD_KEY=s3cret sluicegate guards serve --guard default --port 8090
+    Example: GUARD_KEY=s3cret sluicegate guards serve --guard default --file guards.yaml --port 8090
     """
     import uvicorn
 
@@ -43,7 +46,7 @@ def serve(
         _fail(f"{key_env} is not set: put the key that callers must send into the environment")
     configure("warning")
     try:
-        loaded = _load(guard, folder)
+        loaded = _load(guard, file)
     except GuardError as error:
         _fail(str(error))
     listener = socket.socket()
@@ -60,13 +63,12 @@ def serve(
     uvicorn.Server(config).run(sockets=[listener])
 
 
-def _load(name: str, folder: Path | None) -> "Guard":
-    from guards.patterns import PatternGuard
-    from guards.registry import load
+def _load(name: str, file: Path | None) -> "Guard":
+    from guards.registry import build
+    from service.cli.guards import specified
 
-    if folder is None and name == PatternGuard.name:
-        return PatternGuard()
-    return load(name, folder, threads=os.cpu_count() or 1)
+    specs, loading = specified(file)
+    return build(specs, loading, [name])[name]
 
 
 def _fail(message: str) -> NoReturn:

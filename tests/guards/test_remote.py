@@ -2,8 +2,10 @@
 
 import asyncio
 import hashlib
+import re
 import time
 from contextlib import contextmanager
+from pathlib import Path
 
 import httpx
 import pytest
@@ -13,6 +15,7 @@ from pydantic import ValidationError
 from guards.guard import GuardError
 from guards.language import ONLY_HOME, languages_of
 from guards.policy import Policy
+from guards.registry import Loading, build, read
 from guards.remote import MOST_PASSAGES, RemoteSpec, remote
 from guards.transport import Unreachable
 from guards.verdict import Passage, Span
@@ -26,6 +29,7 @@ from tests.serving import served
 
 DIGEST = hashlib.sha256(b"weights").hexdigest()
 KEY = "sk-judge"
+DOCS = Path(__file__).resolve().parents[2] / "docs" / "guards.md"
 POLICY = Policy.model_validate(
     {
         "name": "t",
@@ -176,8 +180,36 @@ def test_who_is_there_is_asked_before_anything_is_judged():
             assert guard.digest == DIGEST
         with pytest.raises(GuardError, match=f"digest {DIGEST[:12]}, not 00000000"), connected(url, digest="00000000"):
             pass
-    with pytest.raises(Unreachable, match="judge at"), connected(url):
+    with pytest.raises(Unreachable, match=f"{url}: no connection"), connected(url):
         pass
+
+
+def test_a_guards_file_names_remote_and_generative_guards(tmp_path, monkeypatch):
+    """What the documentation shows is a guards file: its guards are built under the names that policies use."""
+    for variable in ("GUARD_KEY", "OPENAI_API_KEY", "JUDGE_KEY"):
+        monkeypatch.setenv(variable, "k")
+    shown = re.findall(r"```yaml\nguards:\n(.*?)```", DOCS.read_text(), re.DOTALL)
+    blocks = [block for block in shown if "kind: generative" in block or "kind: remote" in block]
+
+    async def either(request):
+        return await (moderating() if request.path.endswith("/moderations") else judging())(request)
+
+    with far_end(either) as url:
+        text = re.sub(r"https?://[^\s]+(?=\s)", url, "guards:\n" + "".join(blocks))
+        file = tmp_path / "guards.yaml"
+        file.write_text(text.replace("digest: 3f6a0c51", f"digest: {DIGEST[:8]}"))
+        transports = []
+
+        def connect(spec):
+            transports.append(HttpTransport(spec))
+            return transports[-1]
+
+        guards = build(read(file), Loading(connect=connect), ["llama-guard", "far", "openai"])
+        assert guards["llama-guard"].covers("input") >= {"harm", "weapons"}
+        assert guards["far"].judge([Passage("a BOMB")])[0].by_category == {"harm": 1.0}
+        assert guards["openai"].judge([Passage("a BOMB")])[0].by_category["violence"] == 0.9
+        for transport in transports:
+            transport.close()
 
 
 def test_openai_moderation_is_read_in_our_categories():

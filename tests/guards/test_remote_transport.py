@@ -1,13 +1,18 @@
 """The wire to remote guards, against a real server that misbehaves."""
 
 import asyncio
+import datetime
 import gzip
 import socket
+import ssl
 import time
 from contextlib import contextmanager
 
 import pytest
 from aiohttp import web
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from guards.guard import GuardError
 from guards.transport import Endpoint, Unreachable
@@ -214,6 +219,42 @@ def test_connection_errors_are_tried_again_and_answers_are_not():
     with wire(refuses) as transport, pytest.raises(Unreachable):
         transport.post("", [{}])
     assert asked == 1
+
+
+def test_a_certificate_that_nobody_signed_is_refused(tmp_path):
+    """Neither text nor key is sent to a server that cannot prove its name, and it is not asked twice."""
+    reached = []
+
+    async def answer(request):
+        reached.append(request.path)
+        return web.json_response({})
+
+    with (
+        far_end(answer, ssl_context=self_signed(tmp_path)) as url,
+        connected(url=url.replace("http:", "https:")) as transport,
+        pytest.raises(Unreachable, match="certificate"),
+    ):
+        transport.post("", [{}])
+    assert reached == []
+
+
+def self_signed(folder):
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, "127.0.0.1")])
+    now = datetime.datetime.now(datetime.UTC)
+    certificate = (
+        x509.CertificateBuilder(name, name, key.public_key(), x509.random_serial_number())
+        .not_valid_before(now)
+        .not_valid_after(now + datetime.timedelta(days=1))
+        .sign(key, hashes.SHA256())
+    )
+    plain = serialization.NoEncryption()
+    pem = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, plain)
+    file = folder / "server.pem"
+    file.write_bytes(pem + certificate.public_bytes(serialization.Encoding.PEM))
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(file)
+    return context
 
 
 def test_nobody_there_is_unreachable():
