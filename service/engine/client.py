@@ -136,7 +136,7 @@ def _failure(status: int, body: bytes) -> EngineRejected | EngineUnavailable:
 
 def _no_embedding(failure: EngineRejected | EngineUnavailable, status: int) -> EngineRejected | EngineUnavailable:
     """vLLM has no such route for a model that generates, or says so in words."""
-    absent = status in (404, 405, 501) and isinstance(failure, EngineUnavailable)
+    absent = status in (404, 405, 501) and (isinstance(failure, EngineUnavailable) or str(failure) == "Not Found")
     if absent or "does not support Embeddings" in str(failure):
         return EngineRejected(
             "The model of this service generates text and does not embed it. Ask for one that does.", 404

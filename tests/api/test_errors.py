@@ -124,7 +124,8 @@ def test_what_breaks_is_told_without_its_message(http, engine):
         ("/v1/load_lora_adapter", "by the operator"),
         ("/v1/responses/resp_1", "Nothing is stored"),
         ("/v1/responses/resp_1/cancel", "Nothing is stored"),
-        ("/v1/completions/render", "GET /openapi.json"),
+        ("/v1/completions/render", "POST /v1/completions"),
+        ("/sleep", "GET /openapi.json"),
     ],
 )
 def test_what_an_engine_offers_beside(http, engine, path, says):

@@ -249,6 +249,7 @@ async def test_embed(serve: Serve):
     ("code", "body"),
     [
         (404, {"detail": "Not Found"}),
+        (404, {"error": {"message": "Not Found", "type": "Not Found", "code": 404}}),
         (405, {}),
         (501, {}),
         (400, {"error": {"message": "The model does not support Embeddings API"}}),
