@@ -25,6 +25,7 @@ from guards.verdict import Languages, Passage, Scores, Span, Stage
 
 LOOKBACK_CHARS: Final = 512  # before `since`, or twice the longest entry
 MOST_CHARS: Final = 4096  # the longest lookahead that a policy may have
+MOST_WORD: Final = 64
 UNSPACED: Final = re.compile("[\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u9fff\uac00-\ud7af]")
 _SILENT: Final = frozenset({"Mn", "Me", "Cf"})  # accents, and what cannot be seen
 
@@ -216,6 +217,16 @@ class _Folding(dict[str, str]):
 
 
 _FOLDED: Final = _Folding()
+
+
+def whole_words(text: str, start: int, end: int) -> tuple[int, int]:
+    """`[start, end)` grown so that it cuts no word in two, by at most `MOST_WORD` characters at either side."""
+    first, last = max(0, start - MOST_WORD), min(len(text), end + MOST_WORD)
+    while start > first and _glued(text[start - 1], text[start]):
+        start -= 1
+    while 0 < end < last and _glued(text[end - 1], text[end]):
+        end += 1
+    return start, end
 
 
 def _glued(left: str, right: str) -> bool:

@@ -12,6 +12,7 @@ from guards.classifier import MANIFEST, Classifier, Manifest, read_manifest
 from guards.document import DocumentError, Strict, validated
 from guards.generative import GenerativeGuard, GenerativeSpec
 from guards.guard import Guard, GuardError
+from guards.huggingface import HuggingFaceGuard, HuggingFaceSpec, resolve
 from guards.lists import KeywordGuard, KeywordsSpec, RegexGuard, RegexSpec
 from guards.patterns import PatternGuard
 from guards.remote import RemoteSpec, remote
@@ -48,7 +49,14 @@ class TriggersSpec(Strict):
 
 
 Spec = Annotated[
-    ClassifierSpec | PatternsSpec | TriggersSpec | KeywordsSpec | RegexSpec | GenerativeSpec | RemoteSpec,
+    ClassifierSpec
+    | HuggingFaceSpec
+    | PatternsSpec
+    | TriggersSpec
+    | KeywordsSpec
+    | RegexSpec
+    | GenerativeSpec
+    | RemoteSpec,
     Field(discriminator="kind"),
 ]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
@@ -78,12 +86,16 @@ class GuardsFile(Strict):
 
 @dataclass(frozen=True, slots=True)
 class Loading:
-    """How guards are loaded: `folder` is where relative paths of the file begin, `connect` the wire to remote ones."""
+    """How guards are loaded: `folder` is where relative paths of the file begin, `connect` the wire to remote ones.
+
+    `torch`: whether this process may load it. The gateway may not.
+    """
 
     folder: Path = Path()
     threads: int = 1
     batch_tokens: int = 4096
     connect: Connect | None = None
+    torch: bool = False
 
 
 def read(path: Path) -> GuardsFile:
@@ -126,6 +138,11 @@ def _built(name: str, spec: Spec, file: GuardsFile, loading: Loading, others: Ca
             classifier = load(name, folder, spec.backend, loading.threads, loading.batch_tokens)
             classifier.name = name  # a policy knows it by this one
             return classifier
+        case HuggingFaceSpec():
+            if spec.backend == "torch" and not loading.torch:
+                raise GuardError("it needs torch, which gateways never load: use it with `sluicegate guards serve`")
+            folder = resolve(spec, loading.folder)
+            return HuggingFaceGuard(name, spec, folder, loading.threads, loading.batch_tokens)
         case PatternsSpec():
             patterns = PatternGuard(spec.regions)
             patterns.name = name

@@ -1,5 +1,6 @@
-"""Runs an exported model: OpenVINO in bf16 where the CPU computes in it, ONNX Runtime elsewhere."""
+"""Runs a model: exported ones on OpenVINO in bf16 where the CPU has it, else on ONNX Runtime; others on torch."""
 
+import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Final, Literal
@@ -14,6 +15,7 @@ Inputs = Mapping[str, NDArray[np.int64]]
 Run = Callable[[Inputs], NDArray[np.float32]]
 
 LOGITS: Final = "logits"
+INPUTS: Final = frozenset({"input_ids", "attention_mask", "token_type_ids"})  # what guards.windows.pad gives
 
 
 def fastest() -> Backend:
@@ -32,6 +34,46 @@ def opened(model: bytes | Path, backend: Backend, threads: int) -> Run:
     """
     backend = fastest() if backend == "auto" else backend
     return (_openvino if backend == "openvino" else _onnxruntime)(model, threads)
+
+
+def torch_opened(folder: Path, *, tokens: bool) -> Run:
+    """The logits of a Hugging Face model, from safetensors alone: in bf16 on a GPU where there is one.
+
+    `tokens`: one row of them a token, not a text. Never in the gateway, which has no torch.
+
+    Raises:
+        GuardError: torch is not installed, or the folder holds no such model.
+    """
+    try:
+        import torch
+        import transformers
+    except ImportError as error:
+        raise GuardError(
+            "torch is not installed here: serve the guard where it is (sluicegate guards serve)"
+        ) from error
+
+    auto = transformers.AutoModelForTokenClassification if tokens else transformers.AutoModelForSequenceClassification
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    try:
+        model = auto.from_pretrained(
+            folder,
+            use_safetensors=True,
+            trust_remote_code=False,
+            local_files_only=True,
+            dtype=torch.bfloat16 if device == "cuda" else torch.float32,
+        )
+    except (OSError, ValueError) as error:
+        raise GuardError(f"{folder}: torch cannot load it: {str(error).splitlines()[0]}") from error
+    model = model.to(device).eval()
+    taken = {*inspect.signature(model.forward).parameters} & INPUTS
+
+    def run(inputs: Inputs) -> NDArray[np.float32]:
+        with torch.inference_mode():
+            given = {name: torch.from_numpy(inputs[name]).to(device) for name in taken}
+            logits: NDArray[np.float32] = model(**given).logits.float().cpu().numpy()
+        return logits
+
+    return run
 
 
 def _bf16() -> bool:
@@ -72,7 +114,7 @@ def _onnxruntime(model: bytes | Path, threads: int) -> Run:
 
 
 def _taken(names: list[str]) -> list[str]:
-    if strange := sorted({*names} - {"input_ids", "attention_mask", "token_type_ids"}):
+    if strange := sorted({*names} - INPUTS):
         raise GuardError(f"the model takes {strange}, which a text does not give")
     return names
 

@@ -17,23 +17,31 @@ _READ_AS |= dict.fromkeys(range(0xD800, 0xE000), 0xFFFD)  # half a surrogate pai
 
 @dataclass(frozen=True, slots=True)
 class Window:
-    """Token ids of one window of passage `owner`, at most `max_tokens` of them; `types` 1 marks the judged segment."""
+    """Token ids of one window of passage `owner`, at most `max_tokens` of them; `types` 1 marks the judged segment.
+
+    `places`, shape (tokens, 2), where asked for: from and to which character of the passage a token goes; (0, 0) for
+    one that is not of its text.
+    """
 
     owner: int
     ids: NDArray[np.int64]
     types: NDArray[np.int64]
+    places: NDArray[np.int64] | None = None
 
 
 class Windows:
     """Cuts passages into windows. A response is paired with the tail of the prompt it answers.
 
-    A disguised text is cut as it stands and as it reads without its disguise: `guards.normalize`.
+    A disguised text is cut as it stands and as it reads without its disguise: `guards.normalize`. Not so where `placed`
+    asks for the places of tokens, which a reading has not.
 
     Windows are laid from the end of the text backwards: in a stream the newest text always sits in one full window.
     """
 
-    def __init__(self, tokenizer_json: str, max_tokens: int, overlap_tokens: int, prompt_tokens: int) -> None:
-        self.max_tokens, self.prompt_tokens = max_tokens, prompt_tokens
+    def __init__(
+        self, tokenizer_json: str, max_tokens: int, overlap_tokens: int, prompt_tokens: int, *, placed: bool = False
+    ) -> None:
+        self.max_tokens, self.prompt_tokens, self._placed = max_tokens, prompt_tokens, placed
         self._alone = _tokenizer(tokenizer_json)
         self._alone.enable_truncation(max_tokens, stride=overlap_tokens, direction="left")
         self._pair = _tokenizer(tokenizer_json)
@@ -52,8 +60,8 @@ class Windows:
         last = self._encode(text, passage)
         for nth, encoding in enumerate([last, *last.overflowing]):
             if nth == 0 or _end(encoding) + skipped > passage.since:
-                yield _window(owner, encoding)
-        for view in views(text, self._words):
+                yield _window(owner, encoding, skipped if self._placed else None)
+        for view in () if self._placed else views(text, self._words):
             if skipped + view.end + CONTEXT_CHARS > passage.since:
                 last = self._encode(view.text, passage)
                 yield from (_window(owner, encoding) for encoding in [last, *last.overflowing])
@@ -100,8 +108,14 @@ def _tokenizer(body: str) -> Tokenizer:
     return tokenizer
 
 
-def _window(owner: int, encoding: Encoding) -> Window:
-    return Window(owner, np.array(encoding.ids, np.int64), np.array(encoding.type_ids, np.int64))
+def _window(owner: int, encoding: Encoding, begin: int | None = None) -> Window:
+    """`begin`: where the encoded text begins in the passage, if the places of its tokens are wanted."""
+    ids, types = np.array(encoding.ids, np.int64), np.array(encoding.type_ids, np.int64)
+    if begin is None:
+        return Window(owner, ids, types)
+    judged = np.array([s == encoding.n_sequences - 1 for s in encoding.sequence_ids])
+    places = np.where(judged[:, None], np.array(encoding.offsets, np.int64) + begin, 0)
+    return Window(owner, ids, types, places)
 
 
 def _end(encoding: Encoding) -> int:
