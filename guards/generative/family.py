@@ -15,6 +15,7 @@ UMBRELLA: Final[Mapping[Stage, str]] = {"input": "harm", "output": "response_har
 HAZARDS: Final = tuple(c.name for c in CATEGORIES.values() if c.hazard)
 
 LEAST: Final = 1e-9  # probability that rounding may hide
+ROUNDING: Final = 1e-6  # of a log-probability of 0
 
 # What a user could type to end the template early: special tokens of all families, and the marks of their sections.
 _MARK: Final = re.compile(
@@ -72,8 +73,11 @@ class Answer:
 
         A label that is not among the most likely tokens counts with the most that is left for it.
         """
-        top = self._token_at(at).top
-        sides = {side: [p for token, p in top.items() if _side(token, yes, no) is side] for side in (True, False)}
+        token = self._token_at(at)
+        if _side(token.text, yes, no) is None:
+            raise unparsable("no label where one was read")
+        top = token.top
+        sides = {side: [p for likely, p in top.items() if _side(likely, yes, no) is side] for side in (True, False)}
         if not any(sides.values()):
             raise unparsable("no label among the most likely tokens")
         left = math.log(max(1.0 - sum(map(math.exp, top.values())), LEAST))
@@ -137,13 +141,16 @@ def read_answer(body: Json, model: str) -> Answer:
 
 
 def _checked(text: Any, tokens: Sequence[Token]) -> Answer:
-    if not isinstance(text, str) or not all(isinstance(t.text, str) for t in tokens):
+    if not all(isinstance(t, str) for t in (text, *(t.text for t in tokens), *(c for t in tokens for c in t.top))):
         raise unparsable("no completion with log-probabilities")
-    for token in tokens:
-        for logprob in token.top.values():
-            if isinstance(logprob, bool) or not isinstance(logprob, int | float) or not logprob <= 1e-6:
-                raise unparsable("a log-probability that is none")
+    if not all(_is_logprob(p) for t in tokens for p in t.top.values()):
+        raise unparsable("a log-probability that is none")
     return Answer(text, tuple(tokens))
+
+
+def _is_logprob(value: Any) -> bool:
+    """A number that is no NaN, no infinity (either would make a score that no threshold catches) and not above 0."""
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value) and value <= ROUNDING
 
 
 def _side(token: str, yes: Collection[str], no: Collection[str]) -> bool | None:

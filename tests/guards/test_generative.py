@@ -147,6 +147,9 @@ GARBAGE = [
     "Safety: Perhaps",
     "unsafe",
     "unsafe\nS99",
+    "unsafe\nS1,S99",
+    "Safety: Unsafe\nCategories: None",
+    "Harmful request: N/A\nResponse refusal: N/A\nHarmful response: N/A",
     "Yesterday",
     "N/A",
 ]
@@ -180,7 +183,7 @@ def test_a_broken_body_is_an_error(family, changes):
         judge.judge([PROMPT])
 
 
-@pytest.mark.parametrize("logprob", [float("nan"), 3.0, True, "-1", None])
+@pytest.mark.parametrize("logprob", [float("nan"), float("-inf"), 3.0, True, "-1", None])
 def test_a_log_probability_that_is_none_is_an_error(logprob):
     """Numbers that cannot be log-probabilities are no verdict."""
     body = completion("/completions", ["safe"])
@@ -190,6 +193,57 @@ def test_a_log_probability_that_is_none_is_an_error(logprob):
     )
     with pytest.raises(GuardError, match="unparsable"):
         judge.judge([PROMPT])
+
+
+def test_log_probabilities_of_another_place_are_no_verdict():
+    """When tokens and text do not agree on where the label is, there is no probability."""
+    body = completion("/completions", ["unsafe", "\n", "S1"])
+    body["choices"][0]["text"] = "\n\nsafe"
+    body["choices"][0]["logprobs"] = {
+        "tokens": ["S1", "safe"],
+        "top_logprobs": [{"S1": -0.1, "safe": -3.0, "unsafe": -4.0}, {"safe": -0.1}],
+    }
+    judge = GenerativeGuard(
+        "judge", GenerativeSpec(url=URL, family="llama_guard_3", model="m"), Scripted(lambda *_: body)
+    )
+    with pytest.raises(GuardError, match="unparsable"):
+        judge.judge([PROMPT])
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers(-3, 3) | st.sampled_from(["safe", "Yes", "unsafe\nS1", ""]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["text", "message", "content", "logprobs", "tokens", "top_logprobs"]), inner)
+    ),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize("family", ["llama_guard_3", "few_shot"])
+@given(data=st.data())
+def test_whatever_comes_back_is_a_probability_or_an_error(family, data):
+    """Of a body with any part replaced by any JSON comes a number from 0 to 1 for each category, or a GuardError."""
+    tokens = ["Yes"] if family == "few_shot" else ["unsafe", "\n", "S1"]
+    body = completion("/chat/completions" if family == "few_shot" else "/completions", tokens)
+    places = list(parts(body))
+    holder, key = data.draw(st.sampled_from(places))
+    holder[key] = data.draw(JSON)
+    judge = GenerativeGuard("judge", GenerativeSpec(url=URL, family=family, model="m"), Scripted(lambda *_: body))
+    try:
+        (scores,) = judge.judge([PROMPT])
+    except GuardError:
+        return
+    assert scores.by_category.keys() == judge.covers("input")
+    assert all(0 <= p <= 1 for p in scores.by_category.values())
+
+
+def parts(node):
+    """Every place of a JSON document, as what holds it and under which key."""
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+        yield node, key
+        if isinstance(value, dict | list):
+            yield from parts(value)
 
 
 def test_an_answer_too_few_is_an_error():
