@@ -13,7 +13,7 @@ from prometheus_client import start_http_server
 from sqlalchemy.exc import SQLAlchemyError
 
 from guards.guard import Guard, GuardError
-from guards.language import LanguageGuard
+from guards.language import LANGUAGE, LanguageGuard
 from guards.policy import Policies, Policy, PolicyError, load_file
 from guards.registry import GuardsFile, Loading, build, read
 from service.api import create_api
@@ -63,7 +63,7 @@ def checked(settings: Settings) -> Guarded:
     """
     try:
         policies = load_file(settings.policy)
-        guards = (*_guards(settings), LanguageGuard())
+        guards = load_guards(settings)
     except (PolicyError, GuardError) as error:
         raise StartError(str(error)) from error
     if faults := policies.faults(coverage_of(guards)):
@@ -71,13 +71,16 @@ def checked(settings: Settings) -> Guarded:
     return Guarded(policies, guards, settings.policy)
 
 
-def _guards(settings: Settings) -> tuple[Guard, ...]:
-    """All guards that a policy may use, now or after a change."""
+def load_guards(settings: Settings) -> tuple[Guard, ...]:
+    """All guards that a policy may use, now or after a change, and the one that tells languages. Raises GuardError."""
     at = settings.guards
     loading = Loading(
         at.parent if at else Path(), settings.guard_threads, settings.guard_batch_tokens, connect=HttpTransport
     )
-    return tuple(build(read(at) if at else GuardsFile(), loading).values())
+    guards = build(read(at) if at else GuardsFile(), loading)
+    if LANGUAGE in guards:
+        raise GuardError(f"{at}: {LANGUAGE!r} is the guard that tells languages; name yours otherwise")
+    return *guards.values(), LanguageGuard()
 
 
 @asynccontextmanager

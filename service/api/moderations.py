@@ -4,7 +4,7 @@ import uuid
 from collections.abc import Iterator, Sequence
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, Discriminator, Field, StringConstraints, Tag
+from pydantic import BaseModel, BeforeValidator, Discriminator, Field, StringConstraints, Tag, WithJsonSchema
 
 from guards.policy import SEVERITY
 from guards.taxonomy import CATEGORIES, OPENAI, to_openai
@@ -39,6 +39,10 @@ def _judgeable(value: Any) -> Any:
     return value
 
 
+_TEXT = {"type": "string", "minLength": 1}
+_OBJECT = {"type": "object", "description": "a message, or a part {'type': 'text', 'text': '...'}"}
+
+
 class ModerationRequest(Strict):
     """`input` is a text, several texts, the parts of one text, or the messages of a conversation."""
 
@@ -49,6 +53,7 @@ class ModerationRequest(Strict):
         | Annotated[list[Message], Field(min_length=1, max_length=2048), Tag("conversation")],
         Discriminator(_form),
         BeforeValidator(_judgeable),
+        WithJsonSchema({"oneOf": [_TEXT, {"type": "array", "minItems": 1, "items": {"oneOf": [_TEXT, _OBJECT]}}]}),
     ]
     model: Model | None = Field(
         None, description="accepted and not read: the policy of the key says which guards judge"
@@ -117,7 +122,7 @@ def _result(row: Sequence[Read]) -> Json:
         "category_applied_input_types": {name: ["text"] for name in OPENAI},
         "sluicegate": {
             "action": max((read.decision.action for read in row), key=SEVERITY.__getitem__, default="allow"),
-            "categories": {name: name in found for name in sorted(scores)},
+            "categories": {name: name in found for name in sorted({*scores, *found})},
             "category_scores": scores,
             "unjudged": [name for name in OPENAI if name not in judged],
         },

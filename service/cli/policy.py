@@ -9,7 +9,7 @@ import typer
 from service.cli import rehearsal
 
 if TYPE_CHECKING:
-    from guards.policy import Coverage, Policy
+    from guards.policy import Coverage, Policies, Policy
 
 app = typer.Typer(
     help="Policies: which score of which guard does what. docs/policy.md has every field.",
@@ -23,29 +23,32 @@ File = Annotated[Path | None, typer.Argument(help="a policy file; by default the
 
 @app.command()
 def check(file: File = None) -> None:
-    """Check a policy against the guards that ship, print it, and exit 1 with every fault if it cannot be used.
+    """Check a policy file against the guards there are: what holds for everybody, each tenant, key and schedule.
+
+    Prints it with its digests, or every fault, and exits 1 then. With SLUICEGATE_GUARDS the guards of that file are
+    loaded for it.
 
     Example: sluicegate policy check my-policy.yaml
     """
-    from guards.policy import uncovered_cells
-
-    policy = _loaded(file)
-    if faults := uncovered_cells(policy, _coverage()):
+    policies = _loaded(file)
+    if faults := policies.faults(_coverage()):
         typer.echo("This policy cannot be used:" + "".join(f"\n  {fault}" for fault in faults), err=True)
         raise typer.Exit(REFUSED)
-    _print(policy)
-    for note in _notes(policy):
+    _print(policies.base)
+    _print_others(policies)
+    for note in dict.fromkeys(note for policy in policies.resolved.values() for note in _notes(policy)):
         typer.echo(f"note: {note}")
 
 
 @app.command()
 def show(file: File = None) -> None:
-    """Print a policy as it is understood: every field, defaults filled in, as JSON.
+    """Print a policy file as it is understood: every field, defaults filled in, as JSON.
 
     Example: sluicegate policy show guards/policies/strict.yaml
     """
-    policy = _loaded(file)
-    typer.echo(json.dumps({"digest": policy.digest} | policy.model_dump(mode="json"), indent=2, ensure_ascii=False))
+    policies = _loaded(file)
+    content = policies.file.model_dump(mode="json", by_alias=True)
+    typer.echo(json.dumps({"digest": policies.digest} | content, indent=2, ensure_ascii=False))
 
 
 @app.command("schema")
@@ -59,28 +62,35 @@ def print_schema() -> None:
     typer.echo(json.dumps(schema(), indent=2))
 
 
-def _loaded(file: Path | None) -> "Policy":
-    from guards.policy import PolicyError, load
+def _loaded(file: Path | None) -> "Policies":
+    from guards.policy import PolicyError, load_file
     from service.settings import Settings
 
     try:
-        return load(file or Settings().policy)
+        return load_file(file or Settings().policy)
     except PolicyError as error:
         typer.echo(f"This policy cannot be used. {error}\nEvery field is in docs/policy.md.", err=True)
         raise typer.Exit(REFUSED) from None
 
 
 def _coverage() -> "Coverage":
-    """What each guard that ships judges; weights are not loaded for it."""
+    """What each guard judges; of those that ship without loading weights."""
     from guards.guard import GuardError
     from guards.patterns import PatternGuard
     from guards.registry import shipped
     from guards.trigger import TriggerGuard
+    from service.settings import Settings
 
+    settings = Settings()
     try:
+        if settings.guards:
+            from service.app import load_guards
+            from service.policies import coverage_of
+
+            return coverage_of(load_guards(settings))
         manifests = shipped()
     except GuardError as error:
-        typer.echo(f"A guard that ships is broken: {error}", err=True)
+        typer.echo(f"A guard is broken: {error}", err=True)
         raise typer.Exit(REFUSED) from None
     coverage: dict[str, dict[str, frozenset[str]]] = {
         m.name: {s: frozenset(c for c, h in m.heads.items() if s in h.stages) for s in ("input", "output")}
@@ -89,6 +99,15 @@ def _coverage() -> "Coverage":
     for guard in (PatternGuard(), TriggerGuard()):
         coverage[guard.name] = {"input": guard.covers("input"), "output": guard.covers("output")}
     return coverage  # type: ignore[return-value]  # the keys are the two stages
+
+
+def _print_others(policies: "Policies") -> None:
+    """For whom something differs, with the digests that verdicts carry, and the one of the file."""
+    if len(policies.resolved) > 1:
+        typer.echo("\ndigest            for")
+        for source, policy in policies.resolved.items():
+            typer.echo(f"{policy.digest}  {source}")
+        typer.echo(f"{policies.digest}  the whole file")
 
 
 def _print(policy: "Policy") -> None:

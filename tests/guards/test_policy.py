@@ -18,6 +18,7 @@ from guards.policy import (
     Schedule,
     Uncovered,
     load,
+    load_file,
     parse,
     parse_file,
     uncovered_cells,
@@ -160,6 +161,31 @@ def test_command_check_prints_the_table(tmp_path):
     assert parse(SMALL).digest in done.stdout
     assert re.search(r"^output +card +0\.5 +redact +enforce +refuse$", done.stdout, re.MULTILINE)
     assert "note: no rule for input" in done.stdout
+
+
+def test_command_check_tells_of_everybody(tmp_path):
+    """`policy check` lists the digest of every tenant, key and schedule, and that of the file."""
+    path = tmp_path / "all.yaml"
+    path.write_text(
+        SMALL + "tenants: {acme: {store: none}}\nschedules: [{name: n, from: 22:00, then: {streaming: full}}]\n"
+    )
+    done, policies = run("check", str(path)), load_file(path)
+    assert (done.returncode, done.stderr) == (0, "")
+    for source, policy in policies.resolved.items():
+        assert f"{policy.digest}  {source}\n" in done.stdout
+    assert f"{policies.digest}  the whole file\n" in done.stdout
+    path.write_text(SMALL + "tenants: {acme: {input: {harm: {}}}}\n")
+    done = run("check", str(path))
+    assert (done.returncode, "input.harm: no guard of this policy judges it (tenant acme)" in done.stderr) == (1, True)
+
+
+def test_command_check_knows_the_guards_file(tmp_path):
+    """`policy check` counts guards of a guards file as there."""
+    guards, path = tmp_path / "guards.yaml", tmp_path / "p.yaml"
+    guards.write_text("guards: {own: {kind: patterns}}\n")
+    path.write_text(SMALL.replace("[patterns]", "[own]"))
+    assert run("check", str(path)).returncode == 1
+    assert run("check", str(path), SLUICEGATE_GUARDS=str(guards)).returncode == 0
 
 
 @pytest.mark.parametrize(
