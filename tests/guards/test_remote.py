@@ -1,6 +1,7 @@
 """Remote guards, against real servers: what comes back is checked to the last number."""
 
 import asyncio
+import copy
 import hashlib
 import re
 import time
@@ -10,6 +11,8 @@ from pathlib import Path
 import httpx
 import pytest
 from aiohttp import web
+from hypothesis import given
+from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from guards.guard import GuardError
@@ -381,6 +384,59 @@ async def test_unparsable_answers_and_timeouts_are_counted_by_their_kind():
     shown = metrics.exposition().decode()
     for kind in ("unparsable", "timeout"):
         assert f'sluicegate_guard_errors_total{{guard="judge",kind="{kind}",version="7"}} 1.0' in shown
+
+
+SHAPES = {
+    "sluicegate": (RemoteSpec(url="http://judge.test"), told([])),
+    "openai-moderation": (
+        RemoteSpec(url="http://judge.test", shape="openai-moderation", model="omni"),
+        {"model": "omni", "results": [{"category_scores": {"hate": 0.1, "violence": 0.2}}]},
+    ),
+}
+ANSWERS = {
+    "sluicegate": told([{"scores": {"harm": 0.5}, "spans": []}]),
+    "openai-moderation": SHAPES["openai-moderation"][1],
+}
+JSON = st.recursive(
+    st.none() | st.booleans() | st.floats() | st.integers(-3, 3) | st.sampled_from(["", "harm", "0.5", "omni", DIGEST]),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(st.sampled_from(["scores", "harm", "spans", "results", "category_scores", "hate"]), inner)
+    ),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize("shape", SHAPES)
+@given(data=st.data())
+def test_whatever_comes_back_is_a_score_of_every_category_or_an_error(shape, data):
+    """Of an answer with any part replaced by any JSON comes a number from 0 to 1 for each category, or a GuardError."""
+    spec, first = SHAPES[shape]
+    answers = [first]
+
+    class Answering:
+        def post(self, path, bodies):
+            return [answers.pop()]
+
+    guard = remote("judge", spec, Answering())
+    answer = copy.deepcopy(ANSWERS[shape])
+    holder, key = data.draw(st.sampled_from(list(parts(answer))))
+    holder[key] = data.draw(JSON)
+    answers.append(answer)
+    try:
+        (scores,) = guard.judge([Passage("hello")])
+    except GuardError:
+        return
+    assert scores.by_category.keys() == guard.covers("input")
+    assert all(type(p) is float and 0 <= p <= 1 for p in scores.by_category.values())
+
+
+def parts(node):
+    """Every place of a JSON document, as what holds it and under which key."""
+    for key, value in node.items() if isinstance(node, dict) else enumerate(node):
+        yield node, key
+        if isinstance(value, dict | list):
+            yield from parts(value)
 
 
 def ask(service, text, **more):
