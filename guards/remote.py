@@ -148,8 +148,15 @@ class SluicegateRemote:
         return Scores({category: result.scores[category] for category in covered}, spans)
 
 
+class _Beside(_Wire):
+    unjudged: frozenset[str] = frozenset()
+
+
 class _Moderated(_Wire):
+    """A result. Of `sluicegate`, which another gateway adds, the categories whose 0 means nothing are read."""
+
     category_scores: dict[str, Any]
+    sluicegate: _Beside = _Beside()
 
 
 class _Moderation(_Wire):
@@ -177,7 +184,8 @@ class OpenAIModeration:
         if len(first.results) != 1:
             raise GuardError(f"unparsable: {len(first.results)} results for one text")
         self.version = first.model
-        self._theirs = {theirs: of_openai(theirs) for theirs in first.results[0].category_scores if theirs in OPENAI}
+        judged = first.results[0].category_scores.keys() - first.results[0].sluicegate.unjudged
+        self._theirs = {theirs: of_openai(theirs) for theirs in OPENAI if theirs in judged}
         if not self._theirs:
             raise GuardError("it scores no category that OpenAI documents")
         self.digest = hashlib.sha256("\0".join((first.model, *sorted(self._theirs))).encode()).hexdigest()
@@ -194,17 +202,17 @@ class OpenAIModeration:
                 raise GuardError(f"changed: another model answers than at the start ({self.version}); restart")
             if len(answer.results) != len(group):
                 raise GuardError(f"unparsable: {len(answer.results)} results for {len(group)} texts")
-            found += [self._scores(result.category_scores) for result in answer.results]
+            found += [self._scores(result) for result in answer.results]
         return found
 
     def _asked(self, *groups: Sequence[str]) -> list[_Moderation]:
         bodies = self._transport.post("/moderations", [{"model": self._model, "input": list(g)} for g in groups])
         return [_valid(_Moderation, body) for body in _as_many(bodies, len(groups))]
 
-    def _scores(self, scores: Mapping[str, Any]) -> Scores:
+    def _scores(self, result: _Moderated) -> Scores:
         worst: dict[str, float] = {}
         for theirs, ours in self._theirs.items():
-            score = scores.get(theirs)
+            score = None if theirs in result.sluicegate.unjudged else result.category_scores.get(theirs)
             if isinstance(score, bool) or not isinstance(score, int | float) or not 0 <= score <= 1:
                 raise GuardError(f"unparsable: no probability for {theirs}")
             worst[ours] = max(float(score), worst.get(ours, 0.0))

@@ -242,6 +242,10 @@ MODERATED_WRONG = {
     "a result too few": lambda a: a | {"results": a["results"][1:]},
     "another model": edit(model="omni-2"),
     "no results": edit(results=None),
+    "a category that nobody judged": edit_result(
+        category_scores={"violence": 0, "self-harm": 0, "self-harm/intent": 0, "hate": 0},
+        sluicegate={"unjudged": ["violence"]},
+    ),
 }
 
 
@@ -251,6 +255,18 @@ def test_a_wrong_moderation_is_an_error(change):
     fields = {"shape": "openai-moderation", "model": "omni"}
     with reached(moderating(change), **fields) as guard, pytest.raises(GuardError, match=r"unparsable|changed"):
         guard.judge([Passage("fine"), Passage("too")])
+
+
+def test_another_gateway_is_a_remote_guard_too(monkeypatch):
+    """The moderations of a gateway elsewhere are read as OpenAI's, without the categories that nobody judges there."""
+    policy = {"name": "far", "version": 3, "guards": ["words"], "input": {"hate": {}, "violence": {}}}
+    with served(Policy.model_validate(policy), [WordGuard({"hate": "FOOL", "violence": "BOMB"})]) as service:
+        monkeypatch.setenv("JUDGE_KEY", service.key)
+        fields = {"shape": "openai-moderation", "model": "any", "key_env": "JUDGE_KEY"}
+        with connected(service.url + "/v1", **fields) as guard:
+            assert guard.version == "far@3"
+            assert guard.covers("input") == {"hate", "violence"}
+            assert guard.judge([Passage("a BOMB")])[0].by_category == {"hate": 0.0, "violence": 1.0}
 
 
 @pytest.mark.parametrize(
