@@ -6,8 +6,9 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Annotated, Final, Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
+from guards.cascade import Cascade, CascadeSpec
 from guards.classifier import MANIFEST, Classifier, Manifest, read_manifest
 from guards.document import DocumentError, Strict, validated
 from guards.generative import GenerativeGuard, GenerativeSpec
@@ -55,6 +56,7 @@ Spec = Annotated[
     | TriggersSpec
     | KeywordsSpec
     | RegexSpec
+    | CascadeSpec
     | GenerativeSpec
     | RemoteSpec,
     Field(discriminator="kind"),
@@ -77,6 +79,19 @@ class GuardsFile(Strict):
     categories: tuple[Annotated[str, Field(pattern=NAME)], ...] = Field(
         (), description="categories of your own that these guards judge; a policy says what they mean"
     )
+
+    @model_validator(mode="after")
+    def _cascades_end(self) -> "GuardsFile":
+        for name, spec in self.guards.items():
+            if isinstance(spec, CascadeSpec):
+                for part in (spec.first, spec.then):
+                    if part not in self.specs:
+                        raise ValueError(f"{name} is over {part!r}, which is no guard; there are {sorted(self.specs)}")
+                    if isinstance(self.specs[part], CascadeSpec):
+                        raise ValueError(f"{name} is over {part!r}, a cascade itself: a cascade has two guards")
+                if spec.first == spec.then:
+                    raise ValueError(f"{name} is over {spec.first!r} twice")
+        return self
 
     @property
     def specs(self) -> dict[str, Spec]:
@@ -155,6 +170,8 @@ def _built(name: str, spec: Spec, file: GuardsFile, loading: Loading, others: Ca
             return KeywordGuard(name, spec, loading.folder)
         case RegexSpec():
             return RegexGuard(name, spec)
+        case CascadeSpec():
+            return Cascade(name, spec, others(spec.first), others(spec.then))
         case GenerativeSpec() | RemoteSpec():
             if loading.connect is None:
                 raise GuardError("it runs elsewhere, and nothing here connects to it")

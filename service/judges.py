@@ -5,15 +5,17 @@ import hashlib
 import secrets
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from weakref import WeakKeyDictionary
 
+from guards.cascade import Cascade, settled
 from guards.guard import Guard, GuardError
 from guards.language import LANGUAGE, languages_of
 from guards.policy import Policy
 from guards.transport import Concurrent, Unreachable
-from guards.verdict import Judgement, Passage, Scores, Span, Stage
+from guards.verdict import Judgement, Languages, Passage, Scores, Span, Stage
 from service.gate.languages import unread
 from service.telemetry.metrics import Metrics
 
@@ -26,16 +28,24 @@ class BatchedJudges:
     """The judges of one process. Use as an async context manager: lanes are tasks."""
 
     def __init__(self, guards: Sequence[Guard], metrics: Metrics, batch_chars: int = 16_000) -> None:
-        self._lanes = {g.name: _Lane(g, metrics, batch_chars) for g in guards}
+        self._lanes: dict[str, _Lane | _Cascaded] = {}
+        for guard in guards:
+            for one in (guard.first, guard.then) if isinstance(guard, Cascade) else (guard,):
+                if one.name not in self._lanes:
+                    self._lanes[one.name] = _Lane(one, metrics, batch_chars)
+            if isinstance(guard, Cascade):
+                self._lanes[guard.name] = _Cascaded(guard, self._lanes, metrics)
 
     async def __aenter__(self) -> "BatchedJudges":
         for lane in self._lanes.values():
-            lane.start()
+            if isinstance(lane, _Lane):
+                lane.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
         for lane in self._lanes.values():
-            await lane.stop()
+            if isinstance(lane, _Lane):
+                await lane.stop()
 
     def guards(self) -> list[Guard]:
         return [lane.guard for lane in self._lanes.values()]
@@ -135,20 +145,7 @@ class _Lane:
         return future
 
     def judgement(self, stage: Stage, future: "asyncio.Future[Scores]") -> Judgement:
-        guard = self.guard
-        scores, error = None, None
-        if not future.done():
-            error = "deadline"
-        elif future.cancelled():
-            error = "stopped"
-        elif (raised := future.exception()) is not None:
-            error = str(raised) if isinstance(raised, GuardError) else type(raised).__name__
-        else:
-            scores = future.result()
-        if error:
-            self._metrics.guard_error(guard.name, guard.version, error)
-        covered = guard.covers(stage)
-        return Judgement(guard.name, guard.version, guard.digest, covered, scores, error, languages=self._languages)
+        return _judgement(self.guard, self._languages, stage, future, self._metrics)
 
     async def _work(self) -> None:
         while True:
@@ -195,6 +192,64 @@ class _Lane:
             self._known.put(item.passage, item.tenant, score)
             if not item.scores.done():
                 item.scores.set_result(score)
+
+
+class _Cascaded:
+    """A cascade in the lanes of its two guards, so that the slow one never keeps the quick one waiting."""
+
+    def __init__(self, guard: Cascade, lanes: Mapping[str, "_Lane | _Cascaded"], metrics: Metrics) -> None:
+        self.guard, self._metrics, self._languages = guard, metrics, languages_of(guard)
+        self._first, self._then = lanes[guard.first.name], lanes[guard.then.name]
+        self._without_second: WeakKeyDictionary[asyncio.Future[Scores], Scores] = WeakKeyDictionary()
+
+    def ask(self, passage: Passage, tenant: str) -> "asyncio.Future[Scores]":
+        return asyncio.ensure_future(self._ask(passage, tenant))
+
+    async def _ask(self, passage: Passage, tenant: str) -> Scores:
+        scores = await self._first.ask(passage, tenant)
+        escalation = self.guard.escalation(passage, scores)
+        if escalation is None:
+            return scores
+        self._metrics.guard_escalated.labels(self.guard.name, escalation.why).inc()
+        if asking := asyncio.current_task():
+            self._without_second[asking] = settled(scores, None, escalation)
+        try:
+            return settled(scores, await self._then.ask(passage, tenant), escalation)
+        except Exception as error:  # a guard may raise anything; what the first was sure of stands
+            self._failed(_why(error))
+            return settled(scores, None, escalation)
+
+    def judgement(self, stage: Stage, future: "asyncio.Future[Scores]") -> Judgement:
+        if not future.done() and (scores := self._without_second.get(future)):
+            self._failed("deadline")
+            known: asyncio.Future[Scores] = asyncio.get_running_loop().create_future()
+            known.set_result(scores)
+            future = known
+        return _judgement(self.guard, self._languages, stage, future, self._metrics)
+
+    def _failed(self, error: str) -> None:
+        self._metrics.guard_error(self.guard.then.name, self.guard.then.version, error)
+
+
+def _judgement(
+    guard: Guard, languages: Languages | None, stage: Stage, future: "asyncio.Future[Scores]", metrics: Metrics
+) -> Judgement:
+    scores, error = None, None
+    if not future.done():
+        error = "deadline"
+    elif future.cancelled():
+        error = "stopped"
+    elif (raised := future.exception()) is not None:
+        error = _why(raised)
+    else:
+        scores = future.result()
+    if error:
+        metrics.guard_error(guard.name, guard.version, error)
+    return Judgement(guard.name, guard.version, guard.digest, guard.covers(stage), scores, error, languages=languages)
+
+
+def _why(error: BaseException) -> str:
+    return str(error) if isinstance(error, GuardError) else type(error).__name__
 
 
 def _worst(scores: Sequence[Scores], starts: Sequence[int]) -> Scores:

@@ -102,6 +102,9 @@ class Metrics:
         self.guard_reused = self._counter(
             "guard_reused", "Passages whose scores were known from an earlier request.", ("guard",)
         )
+        self.guard_escalated = self._counter(
+            "guard_escalated", "Passages that a cascade's second guard was asked about.", ("guard", "why")
+        )
         self.guard_errors = self._counter(
             "guard_errors", "Passages that a guard failed to judge.", ("guard", "version", "kind")
         )
