@@ -64,11 +64,15 @@ def check(file: Path) -> None:
     harmless = [Passage("Good morning."), Passage("Good morning to you.", "response", "Good morning.")]
     try:
         specs, loading = specified(file)
-        for guard in build(specs, loading).values():
-            guard.judge(harmless)
-            _describe(guard)
+        built = build(specs, loading)
     except GuardError as error:
         raise _fail(str(error), 1) from error
+    for guard in built.values():
+        try:
+            guard.judge(harmless)
+        except GuardError as error:
+            raise _fail(f"guard {guard.name!r}: {error}", 1) from error
+        _describe(guard)
 
 
 def specified(file: Path | None) -> "tuple[GuardsFile, Loading]":
