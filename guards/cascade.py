@@ -10,7 +10,7 @@ from typing import Annotated, Final, Literal
 from pydantic import AfterValidator, Field
 
 from guards.document import Strict
-from guards.guard import Guard, GuardError
+from guards.guard import Guard, GuardError, Reaching
 from guards.language import languages_of
 from guards.taxonomy import NAME
 from guards.verdict import Languages, Passage, Scores, Stage
@@ -70,6 +70,7 @@ class Cascade:
         parts = [first.digest, then.digest, spec.model_dump(mode="json")]
         self.digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
         self.most_chars = min((g.most_chars for g in (first, then) if g.most_chars is not None), default=None)
+        self.reach_chars = max(g.reach_chars if isinstance(g, Reaching) else 0 for g in (first, then))
         self.languages: Languages | None = languages_of(first)
         self.escalated: Counter[str] = Counter()  # why -> passages
         self._bands = {stage: self._banded(stage) for stage in STAGES}

@@ -43,6 +43,14 @@ class Guard(Protocol):
 
 
 @runtime_checkable
+class Reaching(Protocol):
+    """A guard that must see a finding whole. A policy that streams has to hold back as many characters."""
+
+    @property
+    def reach_chars(self) -> int: ...
+
+
+@runtime_checkable
 class Measured(Protocol):
     """A guard that says in which languages it was measured. One that does not counts as measured in English only."""
 

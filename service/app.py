@@ -27,7 +27,7 @@ from service.ledger.keys import KeyRing
 from service.ledger.ledger import SqlLedger
 from service.ledger.shipper import Stats
 from service.ledger.store import StoreError
-from service.policies import PoliciesInForce, coverage_of
+from service.policies import PoliciesInForce, coverage_of, reach_of
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.transport import HttpTransport
@@ -66,7 +66,7 @@ def checked(settings: Settings) -> Guarded:
         guards = load_guards(settings)
     except (PolicyError, GuardError) as error:
         raise StartError(str(error)) from error
-    if faults := policies.faults(coverage_of(guards)):
+    if faults := policies.faults(coverage_of(guards), reach_of(guards)):
         raise StartError(f"{settings.policy} names what nobody judges:\n  " + "\n  ".join(faults))
     return Guarded(policies, guards, settings.policy)
 

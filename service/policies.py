@@ -10,7 +10,7 @@ from typing import Final
 
 import structlog
 
-from guards.guard import Guard
+from guards.guard import Guard, Reaching
 from guards.policy import Coverage, Policies, Policy, PolicyError, Source, parse_file
 from guards.verdict import Stage
 from service.gate.exchange import Caller, Json
@@ -23,6 +23,11 @@ STAGES: Final[tuple[Stage, ...]] = ("input", "output")
 def coverage_of(guards: Sequence[Guard]) -> Coverage:
     """What each guard judges at each stage, by its name."""
     return {g.name: {stage: g.covers(stage) for stage in STAGES} for g in guards}
+
+
+def reach_of(guards: Sequence[Guard]) -> dict[str, int]:
+    """What a stream must hold back for each guard that says so, by its name, in characters."""
+    return {g.name: g.reach_chars for g in guards if isinstance(g, Reaching)}
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,7 +114,7 @@ class PoliciesInForce:
             policies = parse_file(found.decode(), str(path))
         except UnicodeDecodeError as error:
             raise PolicyError(f"{path}: cannot be read: {error}") from error
-        if faults := policies.faults(self._coverage):
+        if faults := policies.faults(self._coverage, reach_of(self._guards)):
             raise PolicyError(f"{path} names what nobody judges:" + "".join(f"\n  {fault}" for fault in faults))
         return policies
 

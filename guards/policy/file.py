@@ -6,12 +6,13 @@ from datetime import datetime
 from functools import reduce
 from itertools import product
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, Final, NamedTuple
 
 from pydantic import Field, ValidationError, model_validator
 
 from guards.document import DocumentError, Fault, Place, faults_of, listed, read
-from guards.policy.rules import DEFAULT_POLICY, Coverage, Policy, PolicyError, uncovered_cells
+from guards.policy.rules import DEFAULT_POLICY, Coverage, Policy, PolicyError, short_lookahead, uncovered_cells
 from guards.policy.schedule import Overlay, Schedule
 
 MOST_RESOLVED: Final = 5_000  # combinations of tenant, key and schedule, each a policy that is checked
@@ -89,11 +90,14 @@ class Policies:
         """The policy for a caller at a moment."""
         return self.resolved[self.source(tenant, key_id, at)]
 
-    def faults(self, coverage: Coverage) -> list[str]:
-        """What the policies name and no guard at hand judges, each fault once; empty when the file can be used."""
+    def faults(self, coverage: Coverage, reach_chars: Mapping[str, int] = MappingProxyType({})) -> list[str]:
+        """What the policies name and no guard at hand judges, each fault once; empty when the file can be used.
+
+        `reach_chars`: guard -> what a stream must hold back for it.
+        """
         found: dict[str, Source] = {}
         for source, policy in self.resolved.items():
-            for fault in uncovered_cells(policy, coverage):
+            for fault in (*uncovered_cells(policy, coverage), *short_lookahead(policy, coverage, reach_chars)):
                 found.setdefault(fault, source)
         return [f"{fault} ({source})" if any(source) else fault for fault, source in found.items()]
 

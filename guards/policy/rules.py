@@ -127,6 +127,21 @@ class Policy(Strict):
         return self.input if stage == "input" else self.output
 
 
+def short_lookahead(policy: Policy, coverage: Coverage, reach_chars: Mapping[str, int]) -> list[str]:
+    """Guards of a policy, of those in `reach_chars`, whose findings in an answer may be too long to be held back."""
+    if policy.streaming == "full":
+        return []
+    named = (*policy.guards, *([policy.escalate] if policy.escalate else []))
+    judging = [g for g in named if g in coverage and coverage[g]["output"] & policy.output.keys()]
+    least = {g: reach_chars[g] for g in judging if g in reach_chars}
+    return [
+        f"lookahead_chars: {policy.lookahead_chars} is too little for guard {g!r}, whose longest entry takes {chars}: "
+        "raise it, shorten the entry, or say `streaming: full`"
+        for g, chars in least.items()
+        if chars > policy.lookahead_chars
+    ]
+
+
 def uncovered_cells(policy: Policy, coverage: Coverage) -> list[str]:
     """Faults of a policy against the guards at hand; empty when it can be used."""
     named = [*policy.guards, *([policy.escalate] if policy.escalate else [])]

@@ -31,7 +31,7 @@ def check(file: File = None) -> None:
     Example: sluicegate policy check my-policy.yaml
     """
     policies = _loaded(file)
-    if faults := policies.faults(_coverage()):
+    if faults := policies.faults(*_judged()):
         typer.echo("This policy cannot be used:" + "".join(f"\n  {fault}" for fault in faults), err=True)
         raise typer.Exit(REFUSED)
     _print(policies.base)
@@ -73,8 +73,8 @@ def _loaded(file: Path | None) -> "Policies":
         raise typer.Exit(REFUSED) from None
 
 
-def _coverage() -> "Coverage":
-    """What each guard judges; of those that ship without loading weights."""
+def _judged() -> "tuple[Coverage, dict[str, int]]":
+    """What each guard judges, and what a stream must hold back for it; of those that ship without loading weights."""
     from guards.guard import GuardError
     from guards.patterns import PatternGuard
     from guards.registry import shipped
@@ -85,9 +85,10 @@ def _coverage() -> "Coverage":
     try:
         if settings.guards:
             from service.app import load_guards
-            from service.policies import coverage_of
+            from service.policies import coverage_of, reach_of
 
-            return coverage_of(load_guards(settings))
+            guards = load_guards(settings)
+            return coverage_of(guards), reach_of(guards)
         manifests = shipped()
     except GuardError as error:
         typer.echo(f"A guard is broken: {error}", err=True)
@@ -98,7 +99,7 @@ def _coverage() -> "Coverage":
     }
     for guard in (PatternGuard(), TriggerGuard()):
         coverage[guard.name] = {"input": guard.covers("input"), "output": guard.covers("output")}
-    return coverage  # type: ignore[return-value]  # the keys are the two stages
+    return coverage, {}  # type: ignore[return-value]  # the keys are the two stages
 
 
 def _print_others(policies: "Policies") -> None:

@@ -97,6 +97,25 @@ def test_the_service_starts_with_the_guards_of_the_file(file, tmp_path):
         checked(Settings(policy=policy))
 
 
+def test_an_entry_longer_than_the_lookahead_is_a_fault_of_the_policy(file, tmp_path):
+    """Of an entry that is longer than what a stream holds back a part would leave: such a policy is not used."""
+    guards = file("guards:\n  words: {kind: keywords, lists: {hate: [a phrase of thirty characters.]}}\n")
+    policy = tmp_path / "policy.yaml"
+    for fields, fault in (
+        ("output: {hate: {}}", "lookahead_chars: 24 is too little for guard 'words', whose longest entry takes 31"),
+        ("output: {hate: {}}, lookahead_chars: 31", None),
+        ("output: {hate: {}}, streaming: full", None),
+        ("input: {hate: {}}", None),
+    ):
+        policy.write_text(f"{{name: p, version: 1, guards: [words], {fields}}}")
+        checking = CliRunner().invoke(app, ["policy", "check", str(policy)], env={"SLUICEGATE_GUARDS": str(guards)})
+        assert checking.exit_code == (1 if fault else 0), checking.output
+        if fault:
+            assert fault in checking.output
+            with pytest.raises(StartError, match=fault):
+                checked(Settings(guards=guards, policy=policy))
+
+
 def test_a_broken_file_ends_the_start(file):
     """The service does not start on a guards file with a fault."""
     with pytest.raises(StartError, match=r"guards\.yaml:\n  line 1: gards"):
