@@ -1,13 +1,13 @@
 """POST /v1/moderations: OpenAI's shape, the guards of the caller's policy. Nothing is generated or recorded."""
 
 import uuid
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, Discriminator, Field, StringConstraints, Tag, WithJsonSchema
 
 from guards.policy import SEVERITY
-from guards.taxonomy import CATEGORIES, OPENAI, to_openai
+from guards.taxonomy import CATEGORIES, OPENAI, Category, parse_categories, to_openai
 from guards.trigger import TRIGGERS
 from guards.verdict import Passage
 from service.api.passages import of_chat
@@ -74,10 +74,11 @@ async def moderate(gate: Gate, request: ModerationRequest, caller: Caller) -> Js
     else:
         passages = [Passage(text) for text in texts]
         rows = [[read] for read in await examine(gate, passages, policy, caller.tenant, conversation=False)]
+    known = {**CATEGORIES, **parse_categories(policy.categories)}
     return {
         "id": f"modr-{uuid.uuid4().hex}",
         "model": f"{policy.name}@{policy.version}",
-        "results": [_result(row) for row in rows],
+        "results": [_result(row, known) for row in rows],
     }
 
 
@@ -107,14 +108,14 @@ def _passages(request: ModerationRequest) -> Iterator[Passage]:
             prompt = passage.text if passage.kind == "prompt" else prompt
 
 
-def _result(row: Sequence[Read]) -> Json:
+def _result(row: Sequence[Read], known: Mapping[str, Category]) -> Json:
     if any(j.error for read in row for j in read.judgements):
         raise GuardUnavailable("A guard could not judge the text. Retry shortly.")
-    scores = _highest(row, but="")
+    scores = {c: s for c, s in _highest(row, but="").items() if c in known}
     verdicts = [v for read in row for v in read.decision.verdicts if v.mode == "enforce"]
     found = {v.category: 1.0 for v in verdicts}
-    theirs, named = to_openai(scores), to_openai(found)
-    judged = to_openai(_highest(row, but=TRIGGERS))
+    theirs, named = to_openai(scores, known), to_openai(found, known)
+    judged = to_openai(_highest(row, but=TRIGGERS), known)
     return {
         "flagged": bool(verdicts),
         "categories": {name: name in named for name in OPENAI},
@@ -134,6 +135,5 @@ def _highest(row: Sequence[Read], but: str) -> dict[str, float]:
     highest: dict[str, float] = {}
     for judgement in (j for read in row for j in read.judgements if j.scores and j.guard != but):
         for category, score in judgement.scores.by_category.items():  # type: ignore[union-attr]  # filtered above
-            if category in CATEGORIES:
-                highest[category] = max(score, highest.get(category, 0.0))
+            highest[category] = max(score, highest.get(category, 0.0))
     return highest

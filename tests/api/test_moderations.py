@@ -105,6 +105,20 @@ def test_shadow_is_not_flagged():
     assert found.category_scores.illicit == 1.0
 
 
+def test_categories_of_ones_own():
+    """A category that the policy declares is shown under the OpenAI category it names, and under its own."""
+    own = {"rivals": {"description": "praise of competitors", "openai": "harassment"}}
+    rules = policy(categories=own, input={"rivals": {"action": "flag"}}, output={})
+    with (
+        served(rules, [WordGuard({"rivals": "acme"})]) as service,
+        openai.OpenAI(base_url=service.url + "/v1", api_key=service.key) as client,
+    ):
+        (found,) = moderate(client, "I like acme")
+    assert found.categories.harassment
+    assert found.sluicegate["categories"] == {"rivals": True}
+    assert found.sluicegate["action"] == "flag"
+
+
 @pytest.mark.parametrize("texts", ["", [], [""], [1], [[1]], None, [{"role": "user"}], [USER, "x"], [{"type": "x"}]])
 def test_what_is_no_text_is_refused(http, texts):
     """Anything that is no text or conversation is a 400 that names the input."""
