@@ -4,6 +4,7 @@ What looks alike is Unicode's list of confusables (`confusable_homoglyphs`); wha
 stands for is `anyascii`. Honest accents and honest text in other scripts are left alone.
 """
 
+import itertools
 import re
 import unicodedata
 from typing import Final
@@ -23,6 +24,8 @@ _OTHER_WORD: Final = re.compile(f"(?<![A-Za-z{_OTHER}])[A-Za-z]*[{_OTHER}][A-Za-
 _LATIN: Final = re.compile("[A-Za-z]")
 _LOOKS: Final = {"ĸ": "k"}
 _SOUNDS: Final = {"х": "h", "Х": "H", "χ": "h", "в": "v", "ц": "ts", "й": "y", "ю": "yu", "я": "ya"}
+_SAME_SOUND: Final = {"k": "kc", "v": "vw", "K": "KC", "V": "VW"}
+_MOST_READINGS: Final = 16
 _INVISIBLE: Final = frozenset("\u034f\u115f\u1160\u17b4\u17b5\u20e3\u3164\uffa0")
 _TAGS: Final = range(0xE0020, 0xE007F)
 
@@ -94,12 +97,20 @@ def latin(text: str, words: Words) -> str:
 
 
 def _line(line: str, words: Words) -> str:
-    if len(_OTHERS.findall(line)) <= len(_LATIN.findall(line)):
+    if len(_OTHERS.findall(line)) <= 3 * len(_LATIN.findall(line)):
         return _OTHER_WORD.sub(lambda m: _word(m.group(), words), line)
-    spoken = line.translate(_SOUND)  # a line of another alphabet: honest, but for one that reads as Latin
+    spoken = _OTHER_WORD.sub(lambda m: _spoken(m.group(), words), line)
     if len(words.known(spoken)) >= 2 and words.readable(spoken, share=0.5):
-        return spoken
+        return spoken  # English in another alphabet
     return _OTHER_WORD.sub(lambda m: _word(m.group(), words) if _LATIN.search(m.group()) else m.group(), line)
+
+
+def _spoken(word: str, words: Words) -> str:
+    """By sound: the letters for k, v and ks stand for c, w and x too."""
+    plain = word.translate(_SOUND).replace("ks", "x")
+    options = [_SAME_SOUND.get(c, c) for c in plain]
+    readings = map("".join, itertools.islice(itertools.product(*options), _MOST_READINGS))
+    return words.likeliest(readings) or plain
 
 
 def _word(word: str, words: Words) -> str:

@@ -3,6 +3,7 @@
 import itertools
 import re
 from collections.abc import Iterator, Set
+from functools import lru_cache
 from typing import Final
 
 from guards.normalize.words import Words
@@ -11,6 +12,7 @@ _READS: Final = {
     "0": "o", "1": "il", "2": "z", "3": "e", "4": "a", "5": "s", "6": "gb", "7": "t", "8": "b", "9": "g",
     "@": "a", "$": "s", "!": "il", "|": "il", "+": "t", "€": "e", "£": "l", "¢": "c",
 }  # fmt: skip
+_LEET_SIGNS: Final = "".join(_READS)
 _PLAIN: Final = str.maketrans({char: letters[0] for char, letters in _READS.items()})
 _MOST_READINGS: Final = 16
 
@@ -20,7 +22,6 @@ _SPACED: Final = re.compile(
     rf"(?<![\w@$]){_LETTER}(?P<gap>{_GAP}{{1,3}}){_LETTER}(?:(?P=gap){_LETTER}){{2,}}(?![\w@$])"
 )
 _SPACED_HINT: Final = re.compile(rf"(?:{_GAP}{{1,3}}{_LETTER}){{3}}(?![^\W_])")
-_FEW: Final = re.compile(_SPACED.pattern.replace("{2,}", "{0,1}"))  # beside longer ones
 _LEET: Final = re.compile(r"(?<![\w/\-.=:#&%\\@$])[A-Za-z0-9@$!|+€£¢]{2,24}(?![\w/\-=:#&%\\@$])")
 _LEET_HINT: Final = re.compile(
     r"[0-9@$!|+€£¢](?:(?<=[A-Za-z].)[0-9@$!|+€£¢]*[A-Za-z]|(?<!\w.)[A-Za-z]{3}|(?<=[A-Za-z]{3}[$@€£034]))"
@@ -30,7 +31,7 @@ _LONG_WORD: Final = re.compile(r"(?<![^\W\d_])[^\W\d_]*([^\W\d_])\1{2,}[^\W\d_]*
 _TWICE: Final = re.compile(r"(?<!\w)(?:([^\W\d_])\1){4,24}(?!\w)", re.IGNORECASE)
 _TORN_HINT: Final = re.compile(r"[.*_~|^·•](?<=[A-Za-z].)[A-Za-z]")
 _TORN: Final = re.compile(r"(?<![\w.*~|^·•@/])[A-Za-z]{1,8}(?:[.*_~|^·•][A-Za-z]{1,8}){1,6}(?![\w.*~|^·•@/(])")
-_GLUED: Final = re.compile(r"(?<![\w/.@:=&?%#\\-])(?:[a-z]{15,160}|[A-Z]{15,160})(?![\w/.@:=&?%#(\\-])")
+_GLUED: Final = re.compile(r"(?<![\w/.@:=&?%#\\-])[A-Za-z]{15,}+(?![\w/@:=&%#(\\-]|[.?]\w)")
 _SHORTEST_MEAN: Final = 2.5  # letters a word in text without spaces; below, anything splits into something
 
 
@@ -39,11 +40,8 @@ def spelt(text: str, strange: Set[str], words: Words) -> str:
 
     `strange`: its words that the model does not know. Searches that cost more are made only where a cheap one hits.
     """
-    if _SPACED_HINT.search(text):
-        spaced, text = text, _SPACED.sub(lambda m: _joined(m.group(), m["gap"], words), text)
-        if text != spaced:
-            text = _FEW.sub(lambda m: m.group().replace(m["gap"], ""), text)
-            strange = words.strange(text)
+    if _SPACED_HINT.search(text) and (joined := _joined(text, words)) != text:
+        text, strange = joined, words.strange(joined)
     unknown = " ".join(strange)
     if _LONG.search(unknown):
         text = _LONG_WORD.sub(lambda m: _shortened(m.group(), words), text)
@@ -53,28 +51,47 @@ def spelt(text: str, strange: Set[str], words: Words) -> str:
         text = _unleet(text, words)
     if _TORN_HINT.search(text):
         text = _TORN.sub(lambda m: _mended(m.group(), words), text)
-    if _GLUED.search(unknown):
-        text = _GLUED.sub(lambda m: _parted(m.group(), words, least=3) or m.group(), text)
+    if len(max(strange, key=len, default="")) >= 15:
+        text = _GLUED.sub(lambda m: _unglued(m.group(), words), text)
     return text
 
 
-def _joined(spaced: str, gap: str, words: Words) -> str:
-    """`k i l l`: one word, or several where the gaps between words are as wide as those between letters."""
+def _joined(text: str, words: Words) -> str:
+    """`k i l l` as one word, or several where the gaps between words are as wide as those between letters.
+
+    Where one run of four letters is a word or words, shorter ones with such gaps are runs too.
+    """
+    for gap in {m["gap"] for m in _SPACED.finditer(text) if _run(m.group(), m["gap"], words)}:
+        text = _runs(gap).sub(lambda m, gap=gap: _run(m.group(), gap, words) or m.group().replace(gap, ""), text)  # type: ignore[misc]
+    return text
+
+
+@lru_cache(maxsize=64)
+def _runs(gap: str) -> re.Pattern[str]:
+    return re.compile(rf"(?<![\w@$]){_LETTER}(?:{re.escape(gap)}{_LETTER})+(?![\w@$])")
+
+
+def _run(spaced: str, gap: str, words: Words) -> str:
+    """The word or words that spaced letters are; empty when they are none."""
     run = spaced.replace(gap, "")
     if sum(c.isdigit() for c in run) > len(run) / 2:
-        return spaced
-    for reading in _readings(run):
-        if reading in words:
-            return reading
-    return _parted(run.translate(_PLAIN), words) or spaced
+        return ""
+    return words.likeliest(_readings(run)) or _parted(run.translate(_PLAIN), words)
 
 
-def _parted(run: str, words: Words, least: int = 1) -> str | None:
-    """`howtobuildit` as `least` words or more; None when it is a word itself, or not words all through."""
-    if not run.isalpha() or run in words:
-        return None
-    parts = words.split(run)
-    return " ".join(parts) if parts and least <= len(parts) <= len(run) / _SHORTEST_MEAN else None
+def _parted(run: str, words: Words) -> str:
+    """Letters without spaces as the words they are; empty where they are none."""
+    parts = words.split(run) if run.isalpha() else None
+    return " ".join(parts) if parts and _SHORTEST_MEAN * len(parts) <= len(run) else ""
+
+
+def _unglued(run: str, words: Words) -> str:
+    capitals = sum(map(str.isupper, run))
+    if len(run) / 12 < capitals < len(run):  # a name in a program: addEventListener
+        return run
+    parts = words.split(run) or []
+    sentence = len(parts) >= 4 and sum(map(words.common, parts)) >= 2 and _SHORTEST_MEAN * len(parts) <= len(run)
+    return " ".join(parts) if sentence else run  # a long word of an honest text falls apart, but into no sentence
 
 
 def _shortened(word: str, words: Words) -> str:
@@ -109,13 +126,14 @@ def _leet(chunk: str, words: Words, certain: bool = False) -> str:
     `certain`: the text around is in leetspeak, so short words and unknown ones are too.
     """
     body, end = chunk.rstrip("!|+"), chunk[len(chunk.rstrip("!|+")) :]
-    letters = body.strip("0123456789@$!|+€£¢")
-    if body.isalpha() or not letters or 2 * sum(c.isalpha() for c in body) < len(body):
+    letters, inside = sum(c.isalpha() for c in body), body.strip(_LEET_SIGNS)
+    inner = bool(inside) and not inside.isalpha()
+    if letters == len(body) or not (letters or (certain and len(body) == 2)):
         return ""
-    inner = not letters.isalpha()
-    if not inner and (letters in words if len(letters) > 2 else not certain):  # "step5", "4th", "50mg"
+    if not inner and (inside in words if len(inside) > 2 else not certain):  # "step5", "4th", "50mg"
         return ""
-    reading = next((r for r in _readings(body) if r in words), body.translate(_PLAIN) if certain and inner else "")
+    known = words.likeliest(_readings(body)) if certain or 3 * letters >= len(body) else ""
+    reading = known or (body.translate(_PLAIN) if certain and inner and 3 * letters >= len(body) else "")
     return reading and reading + end
 
 

@@ -7,6 +7,9 @@ from typing import Final
 
 WORD: Final = re.compile(r"[^\W\d_]{3,}")  # shorter ones are in any vocabulary
 _ASCII_WORD: Final = re.compile("[a-z]{3,}")  # twice as fast
+_STRANGE: Final = 16.0  # what an unknown word costs among known ones, beside its letters; known ones cost at most 11
+_KNOWN_SHARE: Final = 0.75
+_COMMON: Final = 250  # of the first so many there are some in every sentence
 _LONGEST: Final = 20
 _SHORT: Final = (
     " a i am an as at be by do go he if in is it me my no of on or so to up us we "  # in text without spaces
@@ -19,7 +22,7 @@ class Words:
 
     def __init__(self, vocabulary: Mapping[str, int]) -> None:
         whole = _whole_words(vocabulary)
-        ranked = sorted((w for w in whole if w.isalpha()), key=whole.__getitem__)
+        ranked = sorted((w for w in whole if w.isalpha() and (len(w) > 1 or w in "ai")), key=whole.__getitem__)
         self._cost = {word: math.log(rank + 2) for rank, word in enumerate(ranked)}
 
     def __contains__(self, word: str) -> bool:
@@ -40,26 +43,33 @@ class Words:
         known = sum(w in self._cost for w in words)
         return known > 0 and known >= share * len(words)
 
+    def likeliest(self, readings: Iterable[str]) -> str:
+        """The commonest known word of several readings; empty when none is known."""
+        return min((r for r in readings if r in self), key=lambda r: self._cost[r.lower()], default="")
+
+    def common(self, word: str) -> bool:
+        return self._cost.get(word.lower(), math.inf) < math.log(_COMMON)
+
     def split(self, run: str) -> list[str] | None:
-        """Letters written without spaces as the likeliest words; None when they are not words all through."""
+        """Letters written without spaces as the likeliest words; None when too few of them are in known words."""
         lowered = run.lower()
         best: list[tuple[float, int]] = [(0.0, 0)]  # cost of the letters so far, where the last word began
         for end in range(1, len(lowered) + 1):
             starts = range(max(0, end - _LONGEST), end)
             best.append(min((best[s][0] + self._price(lowered[s:end]), s) for s in starts))
-        if not math.isfinite(best[-1][0]):
-            return None
         words, end = list[str](), len(run)
         while end:
             start = best[end][1]
             words.append(run[start:end])
             end = start
-        return words[::-1]
+        known = sum(len(w) for w in words if self._price(w.lower()) < _STRANGE)
+        return words[::-1] if known >= _KNOWN_SHARE * len(run) else None
 
     def _price(self, word: str) -> float:
         if len(word) < 3 and f" {word} " not in _SHORT:
-            return math.inf
-        return self._cost.get(word, math.inf) + 1.0  # a little for each word: few long ones are likelier
+            return 2 * _STRANGE
+        cost = self._cost.get(word)
+        return _STRANGE + 3 * len(word) if cost is None else cost + 1  # for each word: few long ones are likelier
 
 
 def _whole_words(vocabulary: Mapping[str, int]) -> dict[str, int]:
