@@ -8,8 +8,10 @@ import pytest
 
 from guards.patterns import PatternGuard
 from guards.policy import parse_file
+from service.app import StartError, checked
 from service.gate.exchange import Caller
 from service.policies import PoliciesInForce
+from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
 TEXT = "name: p\nversion: 1\nguards: [patterns]\noutput: {card: {action: redact}}\nstore: metadata\n"
@@ -173,6 +175,24 @@ async def test_the_watch_looks_by_itself_and_at_once_when_nudged(policies, path)
             while policies(CALLER).version != number:
                 await asyncio.sleep(0.01)
         watch.cancel()
+
+
+def test_the_start_refuses_what_nobody_judges_for_anybody(path):
+    """A tenant's, a key's or a schedule's policy that names an uncovered cell ends the start, and says whose it is."""
+    for overlay, whose in (
+        ("tenants: {acme: {output: {email: {}, injection: {}}}}\n", "(tenant acme)"),
+        ("keys: {key_9: {output: {injection: {}}}}\n", "(key key_9)"),
+        ("schedules: [{name: n, from: 22:00, then: {output: {injection: {}}}}]\n", "(schedule n)"),
+    ):
+        path.write_text(TEXT + overlay)
+        with pytest.raises(StartError) as refused:
+            checked(Settings(policy=path))
+        assert f"output.injection: no guard of this policy judges it {whose}" in str(refused.value)
+        assert "email" not in str(refused.value)
+    path.write_text(TEXT)
+    guarded = checked(Settings(policy=path))
+    assert "language" in {g.name for g in guarded.guards}
+    assert guarded.path == path
 
 
 async def test_the_clock_decides_at_the_beginning_of_an_exchange(path):
