@@ -40,7 +40,6 @@ class Plan:
     training: Sequence[Line] = ()  # for the trained floor, and for finding what a guard may have been trained on
     seed: int = 0
     draws: int = 1000
-    floor_rows: int = 12_000
     said: Callable[[str], None] = lambda _: None
 
 
@@ -108,7 +107,7 @@ def _scored(task: Task, guard: Guard, train: Task | None, plan: Plan) -> Scored:
     if within is not None:
         found["floor_cross_validated"] = within
     if train is not None:
-        found["floor_trained"] = floor.trained(task, train, plan.seed, plan.floor_rows)
+        found["floor_trained"] = floor.trained(task, train, plan.seed)
     return found
 
 

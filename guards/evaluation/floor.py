@@ -16,6 +16,7 @@ from guards.verdict import Passage
 
 FOLDS: Final = 5
 FEW: Final = 200  # rows, below which every n-gram counts
+MOST_CHARS: Final = 3_000_000  # of training texts: a minute of one core
 Texts = Callable[[Sequence[Passage]], list[str]]
 
 
@@ -51,11 +52,13 @@ def cross_validated(task: Task, seed: int = 0) -> Floats | None:
     return _better(out_of_fold, task)
 
 
-def trained(task: Task, train: Task, seed: int = 0, most: int = 12_000) -> Floats:
-    """Probabilities from a floor trained on `train`, at most `most` rows of it, none of which is a text of the set."""
+def trained(task: Task, train: Task, seed: int = 0, most_chars: int = MOST_CHARS) -> Floats:
+    """Probabilities from a floor trained on rows of `train`, drawn at random, none of them a text of the set."""
     known = {plain(p.text) for p in task.passages}
     free = np.array([nth for nth, p in enumerate(train.passages) if plain(p.text) not in known])
-    rows = np.sort(np.random.default_rng(seed).permutation(free)[:most])
+    drawn = np.random.default_rng(seed).permutation(free)
+    chars = np.cumsum([len(train.passages[i].text) for i in drawn])
+    rows = np.sort(drawn[chars <= most_chars])
 
     def applied(texts: Texts) -> Floats:
         return _fitted(texts([train.passages[i] for i in rows]), train.labels[rows], texts(task.passages))

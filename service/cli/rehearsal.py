@@ -126,14 +126,18 @@ def _policies(file: Path) -> "Policies":
 def _guarded(file: Path | None) -> "tuple[Policies, tuple[Guard, ...]]":
     """A policy file and the guards, loaded and checked as at the start of the service."""
     from service.app import StartError, checked
+    from service.policies import coverage_of
     from service.settings import Settings
 
     settings = Settings()
     at = file or settings.policy
     try:
-        return _policies(at), checked(settings.model_copy(update={"policy": at})).guards
+        policies, guards = _policies(at), checked(settings.model_copy(update={"policy": at})).guards
     except StartError as error:
         refuse(str(error))
+    if faults := policies.faults(coverage_of(guards)):  # in an overlay, too
+        refuse(f"{at} names what nobody judges:\n  " + "\n  ".join(faults))
+    return policies, guards
 
 
 def _moment(since: str) -> float:
