@@ -25,7 +25,8 @@ def columns(rows: Sequence[Cells]) -> str:
 def page(title: str, blocks: Iterable[str]) -> str:
     """A whole HTML document; it loads nothing."""
     head = f'<meta charset="utf-8"><title>{escape(title)}</title><style>{STYLE}</style>'
-    return f'<!doctype html><html lang="en"><head>{head}</head><body><h1>{escape(title)}</h1>{"".join(blocks)}</body>'
+    body = f"<h1>{escape(title)}</h1>{''.join(blocks)}"
+    return f'<!doctype html><html lang="en"><head>{head}</head><body>{body}</body></html>'
 
 
 def table(rows: Sequence[Cells]) -> str:

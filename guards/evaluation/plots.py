@@ -43,7 +43,7 @@ def curves(labels: Labels, scored: Mapping[str, Floats]) -> str:
     return _svg(figure)
 
 
-def bars(values: Mapping[str, float], label: str, line: float | None = None) -> str:
+def bars(values: Mapping[str, float], label: str) -> str:
     """A bar for each name, lowest first."""
     names = sorted(values, key=values.__getitem__)
     figure = Figure(figsize=(8, 0.6 + 0.2 * len(names)), layout="constrained")
@@ -52,8 +52,6 @@ def bars(values: Mapping[str, float], label: str, line: float | None = None) -> 
     axes.set(xlabel=label, xlim=(0, 1))
     axes.tick_params(axis="y", labelsize=7)
     axes.invert_yaxis()
-    if line is not None:
-        axes.axvline(line, color="#c1661c", linewidth=1)
     return _svg(figure)
 
 

@@ -42,6 +42,9 @@ def html(result: Result) -> str:
             blocks += [heading(f"{name}, {category}", 3), note(counts(found)), *map(table, tables(found))]
             if task.both_labels:
                 blocks.append(image(plots.curves(task.labels, scored), f"curves of {category} on {name}"))
+            for field, sliced in found["by"].items():
+                shares = {value: f["right"]["value"] for value, f in sliced["values"].items()}
+                blocks.append(image(plots.bars(shares, "right at threshold"), f"{category} on {name} by {field}"))
     return page("Guard evaluation", blocks)
 
 

@@ -186,7 +186,7 @@ def test_the_report_holds_no_text_and_loads_nothing(result, lines):
     """The HTML report needs no other file and quotes none of the judged texts."""
     page = report.html(result)
     assert not any(line.prompt in page for line in lines)
-    assert page.count("data:image/svg+xml;base64,") == 1
+    assert page.count("data:image/svg+xml;base64,") == 3
     assert not re.search(r"(?:src|href)=\"(?!data:)|<script|@import|url\(", page)
     assert report.html(result) == page
 
@@ -205,7 +205,7 @@ def test_plots_are_drawn_for_any_scores():
     """Scores of one value, or outside a bin's reach, draw a plot all the same."""
     labels = np.array([0, 1, 0, 1])
     assert plots.curves(labels, {"guard": np.zeros(4), "floor_trained": np.ones(4)}).startswith("<?xml")
-    assert "svg" in plots.bars({"a": 0.1, "b": 0.9}, "right", 0.5)
+    assert "svg" in plots.bars({"a": 0.1, "b": 0.9}, "right")
 
 
 def test_identity_terms_are_found_longest_first():
