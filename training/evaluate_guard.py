@@ -6,6 +6,7 @@ sluicegate-train evaluate-guard --leave-source-out WildGuardTrainR --recipe trai
 
 import argparse
 import json
+import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -134,8 +135,15 @@ def keep(path: Path, source: str, made_by: Recipe, figures: dict[str, Any]) -> N
     """Puts the figures of one source into the results file beside the others."""
     results = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     command = f"sluicegate-train evaluate-guard --leave-source-out {source} --recipe training/recipes/guard_loso.yaml"
-    results[source] = figures | {"command": command, "recipe": made_by.digest}
+    results[source] = figures | {"command": command, "recipe": made_by.digest, "revision": revision()}
     write(path, results)
+
+
+def revision() -> str:
+    """The commit, with a `+` when files differ from it; `unknown` where there is no repository."""
+    command = ["git", "describe", "--always", "--dirty=+", "--abbrev=12", "--exclude=*"]
+    done = subprocess.run(command, cwd=Path(__file__).parent, capture_output=True, text=True, check=False)
+    return done.stdout.strip() or "unknown"
 
 
 def write(path: Path, figures: dict[str, Any]) -> None:
