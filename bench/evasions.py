@@ -2,7 +2,7 @@
 
     python -m bench.evasions         # minutes; --full takes more rows, --quick few and writes nothing
 
-Rows are English prompts of the held-out part of the training data, the split by prompt that the recipe makes. `plain` is
+Rows are English prompts of the held-out part of the training data, the split by prompt that a recipe makes. `plain` is
 recall of harm at .5 on the text as it stands; `with_views` in disguise; `without_views` in disguise, by the same guard
 when nothing is taken off. `lost` is plain - with_views, with a paired bootstrap. False alarms are those on harmless
 prompts of the same sources in the same disguises.
