@@ -38,7 +38,8 @@ def status(as_json: AsJson = False) -> None:
     Example: sluicegate ledger status --json
     """
     from service.cli.opened import opened, told
-    from service.ledger.models import ApiKey, Content, DecisionRow, Exchange, VerdictRow
+    from service.ledger.desk import DecisionRow
+    from service.ledger.models import ApiKey, Content, Exchange, VerdictRow
     from service.ledger.verify import read_file, spool_files
 
     async def work() -> None:

@@ -37,7 +37,7 @@ def told(work: Coroutine[Any, Any, T]) -> T:
     from service.gate.exchange import LedgerUnavailable
     from service.ledger.crypto import SealError
     from service.ledger.store import StoreError
-    from service.review.queue import ReviewError
+    from service.review.reviewer import ReviewError
 
     try:
         return asyncio.run(work)

@@ -28,6 +28,9 @@ def asked(exchange: Exchange) -> Json:
         "policy_digest": policy.digest,
         "store": policy.store,
         "sampled": sampled(exchange.id, policy),
+        "sample_share": policy.sample_share,
+        "restricted": sorted(name for name, own in policy.categories.items() if own.restricted),
+        "urgent": sorted(name for name, own in policy.categories.items() if own.urgent),
         "texts": {"passages": [{"kind": p.kind, "text": p.text} for p in request.passages]},
     }
 

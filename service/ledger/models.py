@@ -1,8 +1,11 @@
-"""The tables. Times are unix seconds. Text of users lives in `contents` alone, sealed; all else refers to it by id."""
+"""The ledger's tables. Times are unix seconds. Text of users lives in `contents` alone, sealed; all else refers to it.
+
+Those of review are in `desk`: one metadata, one tree of migrations.
+"""
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, LargeBinary, MetaData
+from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, LargeBinary, MetaData, false
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from service.gate.exchange import Json
@@ -51,6 +54,8 @@ class Exchange(Base):
     usage: Mapped[Json | None]
     scores: Mapped[Json | None]  # guard -> version, digest, highest scores at input and output
     erased_at: Mapped[float | None]
+    legal_hold: Mapped[bool] = mapped_column(server_default=false())  # beats retention and erasure
+    retention_class: Mapped[str] = mapped_column(server_default="flagged")
 
 
 class VerdictRow(Base):
@@ -114,22 +119,6 @@ class Content(Base):
     sealed: Mapped[bytes] = mapped_column(LargeBinary)
 
 
-class DecisionRow(Base):
-    """What a reviewer decided. Never changed: a later one names the one it supersedes."""
-
-    __tablename__ = "decisions"
-
-    id: Mapped[str] = mapped_column(primary_key=True)
-    exchange_id: Mapped[str] = mapped_column(ForeignKey(Exchange.id), index=True)
-    at: Mapped[float]
-    reviewer: Mapped[str]
-    input: Mapped[str | None]
-    output: Mapped[str | None]
-    action: Mapped[str | None]
-    categories: Mapped[list[Any]]
-    supersedes: Mapped[str | None] = mapped_column(ForeignKey("decisions.id"), unique=True)
-
-
 class ApiKey(Base):
     __tablename__ = "api_keys"
 
@@ -141,3 +130,29 @@ class ApiKey(Base):
     requests_per_minute: Mapped[int | None]
     created_at: Mapped[float]
     revoked_at: Mapped[float | None]
+
+
+class AuditRow(Base):
+    """Who did or read what: each row's hash covers the one before."""
+
+    __tablename__ = "audit_log"
+
+    seq: Mapped[int] = mapped_column(primary_key=True, autoincrement=False)
+    at: Mapped[float]
+    actor: Mapped[str] = mapped_column(index=True)
+    action: Mapped[str]
+    object: Mapped[str] = mapped_column(index=True)
+    detail: Mapped[Json]
+    previous_hash: Mapped[str]
+    hash: Mapped[str] = mapped_column(unique=True)
+
+
+class Tombstone(Base):
+    """That the texts of an exchange were destroyed, when, why and by whom."""
+
+    __tablename__ = "tombstones"
+
+    exchange_id: Mapped[str] = mapped_column(ForeignKey(Exchange.id), primary_key=True)
+    at: Mapped[float]
+    why: Mapped[str]
+    by: Mapped[str]

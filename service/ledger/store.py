@@ -19,7 +19,8 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
 from service.ledger.crypto import DataKey, SealError, Vault
-from service.ledger.models import Base, Content, ContentKey, DecisionRow, Exchange
+from service.ledger.desk import ReviewItem
+from service.ledger.models import Base, Content, ContentKey, Exchange
 from service.ledger.trail import Rows, Trail
 
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
@@ -40,7 +41,7 @@ class Store:
 
     def __init__(self, url: str, vault: Vault) -> None:
         self.engine, self.vault = _engine(url), vault
-        self._insert = sqlite.insert if self.engine.dialect.name == "sqlite" else postgresql.insert
+        self.insert = sqlite.insert if self.engine.dialect.name == "sqlite" else postgresql.insert
 
     async def close(self) -> None:
         await self.engine.dispose()
@@ -80,7 +81,7 @@ class Store:
             rows = [_new_rows(trail, known.get(trail.exchange_id)) for trail in trails]
             for table in Base.metadata.sorted_tables:
                 if values := [value for some in rows for value in some.get(table.name, ())]:
-                    await connection.execute(self._insert(table).on_conflict_do_nothing(), values)
+                    await connection.execute(self.insert(table).on_conflict_do_nothing(), values)
             if late := [t.exchange_id for t in trails if t.flagged and not t.began]:
                 await connection.execute(sa.update(Exchange).where(Exchange.id.in_(late)).values(flagged=True))
 
@@ -90,10 +91,12 @@ class Store:
             return set(await session.scalars(sa.select(Exchange.id).where(Exchange.id.in_(exchange_ids))))
 
     async def review_open(self) -> int:
-        """How many flagged exchanges nobody has decided yet."""
-        undecided = ~sa.exists().where(DecisionRow.exchange_id == Exchange.id)
+        """How many items wait for a reviewer or an adjudicator."""
+        waiting = sa.select(sa.func.count()).where(
+            ReviewItem.state.in_(("open", "contested")), ReviewItem.gold.is_(None)
+        )
         async with self.read() as session:
-            return await session.scalar(sa.select(sa.func.count()).where(Exchange.flagged, undecided)) or 0
+            return await session.scalar(waiting) or 0
 
     async def count(self, *tables: type[Base]) -> dict[str, int]:
         async with self.read() as session:

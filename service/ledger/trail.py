@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from service.gate.exchange import Json
+from service.ledger.routing import RESTRICTED, URGENT, new_item, route
 
 Rows = dict[str, list[Json]]
 UNKNOWN = "unknown"
@@ -74,7 +75,33 @@ class Trail:
             "deliveries": _deliveries(self.first("closed") or {}, self.exchange_id),
             "content_keys": list({k["id"]: k for e in self.events.values() if kept and (k := _key(e))}.values()),
             "contents": [row for e in self.events.values() if kept and (row := _content(e))],
+            "review_items": self._items(),
         }
+
+    @property
+    def retention_class(self) -> str:
+        if not self.flagged:
+            return "sampled" if self.texts_kept else "metadata"
+        return "restricted" if any(item["queue"] == "restricted" for item in self._items()) else "flagged"
+
+    def _items(self) -> list[Json]:
+        """What reviewers are asked: of all that was flagged, and of the clean exchanges that chance picked."""
+        asked, closed = self.first("asked") or {}, self.first("closed") or {}
+        if not (self.flagged or asked.get("sampled")):
+            return []
+        why = "flagged" if self.flagged else "sample"
+        events = [e for e in self.events.values() if e["event"] == "verdict"]
+        found = [v["category"] for e in events for v in e["verdicts"] if v.get("error") is None]
+        last: float = next(reversed(self.events.values()))["at"]
+        routing = route(
+            float(asked.get("at", last)),
+            found,
+            why,
+            RESTRICTED.union(asked.get("restricted", ())),
+            URGENT.union(asked.get("urgent", ())),
+        )
+        share = 1.0 if self.flagged else asked.get("sample_share")
+        return [new_item(self.exchange_id, why, float(closed.get("at", last)), routing, share)]
 
     def _exchange(self) -> Json:
         last = next(reversed(self.events.values()))
@@ -94,6 +121,8 @@ class Trail:
             "flagged": self.flagged,
             **{name: closed.get(name) for name in ("duration_s", "first_content_s", "usage", "scores")},
             "erased_at": None,
+            "legal_hold": False,
+            "retention_class": self.retention_class,
         }
 
 

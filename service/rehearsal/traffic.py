@@ -8,10 +8,11 @@ import sqlalchemy as sa
 
 from guards.verdict import Passage
 from service.gate.exchange import Asked, Json
-from service.ledger.models import DecisionRow, Exchange, VerdictRow
+from service.ledger.desk import DecisionRow
+from service.ledger.models import Exchange, VerdictRow
 from service.ledger.store import Store
 from service.review.export import majority
-from service.review.queue import Case, case
+from service.review.queue import Case, case, in_force
 
 PAGE = 500
 
@@ -56,9 +57,8 @@ def _before(at: float, last: str) -> Any:
 
 
 def _labels(decisions: Sequence[DecisionRow]) -> dict[str, str]:
-    gone = {d.supersedes for d in decisions}
-    in_force = [d for d in decisions if d.id not in gone]
-    votes = {stage: [v for d in in_force if (v := getattr(d, stage)) is not None] for stage in ("input", "output")}
+    said = in_force(decisions)
+    votes = {stage: [v for d in said if (v := getattr(d, stage)) is not None] for stage in ("input", "output")}
     return {stage: label for stage, given in votes.items() if (label := majority(given)[0]) is not None}
 
 

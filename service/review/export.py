@@ -7,7 +7,7 @@ from typing import Final, Literal
 import sqlalchemy as sa
 
 from service.gate.exchange import Json
-from service.ledger.models import DecisionRow
+from service.ledger.desk import DecisionRow
 from service.ledger.store import Store
 from service.review.queue import Case, case
 
@@ -57,11 +57,11 @@ def _example(found: Case, side: Literal["input", "output"], kind: str, texts: Js
 
 
 def majority(votes: Sequence[str]) -> tuple[str | None, float]:
-    """The label that more than half gave, and their share; None when there is none."""
+    """The label that more than half gave, and their share; None when there is none, or they are unsure."""
     if not votes:
         return None, 0.0
     label, count = Counter(votes).most_common(1)[0]
-    return (label, count / len(votes)) if count * 2 > len(votes) else (None, 0.0)
+    return (label, count / len(votes)) if count * 2 > len(votes) and label != "unsure" else (None, 0.0)
 
 
 def _labels(found: Case, side: str, label: str, agreeing: Sequence[DecisionRow]) -> dict[str, int]:

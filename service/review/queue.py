@@ -7,14 +7,12 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.ledger.models import DecisionRow, DeliveryRow, Exchange, VerdictRow
+from service.ledger.desk import AdjudicationRow, DecisionRow
+from service.ledger.models import DeliveryRow, Exchange, VerdictRow
 from service.ledger.store import Store
+from service.review.reviewer import ReviewError
 
-Row = TypeVar("Row", VerdictRow, DecisionRow)
-
-
-class ReviewError(Exception):
-    """What was asked of the review cannot be done. The message says what to do."""
+Row = TypeVar("Row", VerdictRow, DecisionRow, AdjudicationRow)
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,13 +31,17 @@ class Item:
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """An exchange with its verdicts, deliveries and decisions (oldest first), and its texts by event id."""
+    """An exchange with its verdicts, deliveries, decisions and adjudications (oldest first), and its texts by event id.
+
+    What reviewers wrote is among the texts, by the id of the decision or comment.
+    """
 
     exchange: Exchange
     verdicts: Sequence[VerdictRow]
     deliveries: Sequence[DeliveryRow]
     decisions: Sequence[DecisionRow]
     texts: dict[str, Any]
+    adjudications: Sequence[AdjudicationRow] = ()
 
     @property
     def passages(self) -> list[dict[str, str]]:
@@ -53,9 +55,14 @@ class Case:
 
     @property
     def in_force(self) -> list[DecisionRow]:
-        """Decisions that none supersedes: at most one a reviewer."""
-        gone = {d.supersedes for d in self.decisions}
-        return [d for d in self.decisions if d.id not in gone]
+        """Decisions that count."""
+        return in_force(self.decisions)
+
+
+def in_force(decisions: Sequence[DecisionRow]) -> list[DecisionRow]:
+    """Those that none supersedes and that were not taken back: at most one a reviewer and item."""
+    gone = {d.supersedes for d in decisions}
+    return [d for d in decisions if d.id not in gone and not d.withdrawn]
 
 
 async def items(store: Store, open_only: bool = False, limit: int = 50) -> list[Item]:
@@ -97,9 +104,10 @@ async def case(store: Store, exchange_id: str) -> Case:
         full = found[0].id
         verdicts = await _of(session, VerdictRow, [full])
         decisions = await _of(session, DecisionRow, [full])
+        adjudications = await _of(session, AdjudicationRow, [full])
         of_it = sa.select(DeliveryRow).where(DeliveryRow.exchange_id == full).order_by(DeliveryRow.position)
         deliveries = (await session.scalars(of_it)).all()
-    return Case(found[0], verdicts, deliveries, decisions, await store.texts(full))
+    return Case(found[0], verdicts, deliveries, decisions, await store.texts(full), adjudications)
 
 
 async def _of(session: AsyncSession, table: type[Row], ids: Sequence[str]) -> list[Row]:

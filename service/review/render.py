@@ -5,7 +5,8 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Final
 
-from service.ledger.models import DecisionRow, VerdictRow
+from service.ledger.desk import DecisionRow
+from service.ledger.models import VerdictRow
 from service.review.queue import Case, Item
 
 WIDTH: Final = 78

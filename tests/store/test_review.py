@@ -5,8 +5,9 @@ import pytest
 from guards.taxonomy import CATEGORIES
 from service.review.decisions import Decision, decide
 from service.review.export import examples, rows
-from service.review.queue import ReviewError, case, items
+from service.review.queue import case, items
 from service.review.render import harmless, line, shown
+from service.review.reviewer import ReviewError
 from tests.store.events import ANSWER, SECRET, asked, clean, flagged, new_id, verdict
 
 

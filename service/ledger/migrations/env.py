@@ -2,6 +2,7 @@
 
 from alembic import context
 
+import service.ledger.desk  # noqa: F401  its tables are of the same metadata
 from service.ledger.models import Base
 
 connection = context.config.attributes["connection"]

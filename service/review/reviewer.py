@@ -1,0 +1,53 @@
+"""Who reviews, and what they may see. Pure."""
+
+import enum
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+
+class ReviewError(Exception):
+    """What was asked of the review cannot be done. The message says what to do."""
+
+
+class Role(enum.StrEnum):
+    """What a user may do. `restricted` is a clearance beside the others: to see the restricted queue."""
+
+    MODERATOR = "moderator"
+    LEAD = "lead"
+    OPERATOR = "operator"
+    AUDITOR = "auditor"
+    ADMIN = "admin"
+    RESTRICTED = "restricted"
+
+
+@dataclass(frozen=True, slots=True)
+class Reviewer:
+    """`name` signs decisions: a login, or a key's id. `opt_out`: categories not to be served."""
+
+    name: str
+    roles: frozenset[str] = field(default=frozenset({"moderator"}))
+    opt_out: frozenset[str] = frozenset()
+
+    @property
+    def cleared(self) -> bool:
+        return Role.RESTRICTED in self.roles
+
+    @property
+    def leads(self) -> bool:
+        """Whether they adjudicate, and see what others decided."""
+        return bool(self.roles & {Role.LEAD, Role.ADMIN})
+
+
+def may_see(reviewer: Reviewer, queue: str) -> None:
+    """Raises ReviewError when `queue` is not for them."""
+    if queue == RESTRICTED_QUEUE and not reviewer.cleared:
+        raise ReviewError("this is for reviewers with the clearance `restricted` alone")
+
+
+def visible(reviewer: Reviewer, queues: Iterable[str]) -> list[str]:
+    """Those of the queues that they may see."""
+    return [queue for queue in queues if queue != RESTRICTED_QUEUE or reviewer.cleared]
+
+
+RESTRICTED_QUEUE: Final = "restricted"
