@@ -67,7 +67,7 @@ def checked(settings: Settings) -> Guarded:
     except (PolicyError, GuardError) as error:
         raise StartError(str(error)) from error
     if faults := policies.faults(coverage_of(guards), reach_of(guards)):
-        raise StartError(f"{settings.policy} names what nobody judges:\n  " + "\n  ".join(faults))
+        raise StartError(f"{settings.policy} cannot be used with these guards:\n  " + "\n  ".join(faults))
     return Guarded(policies, guards, settings.policy)
 
 

@@ -115,7 +115,7 @@ class PoliciesInForce:
         except UnicodeDecodeError as error:
             raise PolicyError(f"{path}: cannot be read: {error}") from error
         if faults := policies.faults(self._coverage, reach_of(self._guards)):
-            raise PolicyError(f"{path} names what nobody judges:" + "".join(f"\n  {fault}" for fault in faults))
+            raise PolicyError(f"{path} cannot be used with these guards:" + "".join(f"\n  {fault}" for fault in faults))
         return policies
 
     def _swap(self, policies: Policies) -> None:
