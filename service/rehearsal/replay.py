@@ -121,11 +121,16 @@ def _other_version(one: Recorded, candidate: Candidate, policy: Policy) -> bool:
 
 def _decided(one: Recorded, stage: Stage, policy: Policy, guards: Mapping[str, Guard]) -> Effect | str:
     """The candidate's effect, or why it cannot be told."""
-    too = {LANGUAGE, policy.escalate or LANGUAGE} & one.scores.keys() & guards.keys()
-    judgements = [_judgement(one, stage, guards[name]) for name in (*policy.guards, *too)]
+    too = {LANGUAGE, policy.escalate or LANGUAGE} & guards.keys()  # asked of some texts only
+    names = (*policy.guards, *(name for name in too if one.scores.get(name, {}).get(stage)))
+    judgements = [_judgement(one, stage, guards[name]) for name in names]
     plain = policy.model_copy(update={"exempt": {}})  # of which text a highest score is, it does not say
     passage = Passage("", "prompt" if stage == "input" else "response")
-    verdicts = [*decide(passage, judgements, plain).verdicts, *_of_turns(one, stage, plain)]
+    verdicts = [
+        *decide(passage, judgements, plain).verdicts,
+        *_of_turns(one, stage, plain),
+        *_failures(one, stage, plain),
+    ]
     if any(v.error == NOT_ASKED or (v.error and not _failed(one, v)) for v in verdicts):
         return NOT_ASKED
     certain = [v for v in verdicts if not _doubtful(one, v, policy)]
@@ -139,7 +144,7 @@ def _judgement(one: Recorded, stage: Stage, guard: Guard) -> Judgement:
     scores: Mapping[str, float] = stored.get(stage, {})
     common = (guard.name, stored.get("version", guard.version), stored.get("digest", guard.digest))
     languages = languages_of(guard)
-    if not scores and guard.name != LANGUAGE:  # a short text is in no language
+    if not scores:
         errors = [v.error for v in one.verdicts if v.guard == guard.name and v.stage == stage and v.error]
         return Judgement(*common, guard.covers(stage), None, errors[0] if errors else NOT_ASKED, languages=languages)
     marked = {v.category for v in one.verdicts if v.stage == stage and v.spans} | FOUND
@@ -157,6 +162,15 @@ def _of_turns(one: Recorded, stage: Stage, policy: Policy) -> Iterator[Verdict]:
             )
             found = decide(Passage(""), [said], policy, policy.turns_threshold).verdicts
             yield from (v for v in found if v.error is None)
+
+
+def _failures(one: Recorded, stage: Stage, policy: Policy) -> Iterator[Verdict]:
+    """What the policy makes of a guard that failed on one text, whatever it said of the others."""
+    for row in one.verdicts:
+        if row.error and row.stage == stage and row.guard in policy.guards:
+            failed = Judgement(row.guard, row.version, row.digest, frozenset([row.category]), error=row.error)
+            passage = Passage("", "prompt" if stage == "input" else "response")
+            yield from (v for v in decide(passage, [failed], policy).verdicts if v.guard == row.guard)
 
 
 def _failed(one: Recorded, verdict: Verdict) -> bool:

@@ -115,6 +115,13 @@ def test_a_guard_that_failed_then_fails_again():
     assert from_scores(failed, candidate(policy(on_error="flag"))).states == ("unavailable", "flagged")
 
 
+def test_a_failure_beside_scores_is_not_forgotten():
+    """A guard that failed on one text of several failed, although it has scores of the others."""
+    partly = stored({"harm": 0.1}, verdicts=[row("harm", error="deadline")])
+    assert from_scores(partly, candidate(policy())).states == ("unavailable", "unavailable")
+    assert from_scores(partly, candidate(policy(on_error="allow"))).states == ("unavailable", "allowed")
+
+
 def test_an_exempt_text_is_not_guessed():
     """A highest score that may be of an exempt text decides nothing, unless a verdict says of which text it is."""
     rules = {"input": {"injection": {"action": "refuse"}, "harm": {}}, "exempt": {"system": ["injection"]}}
