@@ -40,7 +40,8 @@ def main(argv: Sequence[str] | None = None) -> None:
     options = _options().parse_args(argv)
     made_by = recipe.load(options.recipe)
     if not options.leave_source_out:
-        figures = by_source(options.guard, made_by)
+        guards = {"guard": options.guard} | ({"against": options.against} if options.against else {})
+        figures = by_source(guards, made_by, options.floor)
         print(json.dumps(figures, indent=1))
         if options.json:
             write(options.json, figures)
@@ -55,6 +56,8 @@ def main(argv: Sequence[str] | None = None) -> None:
 def _options() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="sluicegate-train evaluate-guard", description=__doc__)
     parser.add_argument("--guard", type=Path, default=Path("guards/models/default"))
+    parser.add_argument("--against", type=Path, help="folder of another guard, judged on the same rows")
+    parser.add_argument("--floor", action="store_true", help="train the lexical baseline on the recipe's rows, too")
     parser.add_argument("--recipe", type=Path, default=Path(__file__).with_name("recipes") / "guard.yaml")
     parser.add_argument("--leave-source-out", nargs="+", default=[], help="sources, or `all`")
     parser.add_argument("--work", type=Path, default=Path("var/loso"), help="folder for the guards trained here")
@@ -62,20 +65,32 @@ def _options() -> argparse.ArgumentParser:
     return parser
 
 
-def by_source(folder: Path, made_by: Recipe) -> dict[str, Any]:
-    """Figures of each head on each source of the recipe's validation part that has rows of both labels."""
-    rows = train_guard.gather(made_by)["validation"]
-    scores = Classifier(folder, threads=2, batch_tokens=8192).judge([r.passage for r in rows])
+def by_source(guards: Mapping[str, Path], made_by: Recipe, floor: bool) -> dict[str, Any]:
+    """Figures of each guard, head and source of the recipe's validation part that has ten rows of both labels.
+
+    With `floor` those of the lexical baseline too, trained on the recipe's training rows and calibrated as the guard.
+    """
+    parts = train_guard.gather(made_by)
+    rows = parts["validation"]
+    scores = {name: _guard_by_head(folder, rows, made_by) for name, folder in guards.items()}
+    if floor:
+        scores["floor"] = {c: _baseline_scores(rows, c, made_by, parts, with_prompt=False) for c in made_by.heads}
     found: dict[str, Any] = {}
     for category, stages in made_by.heads.items():
-        judged = [(r, s.by_category[category]) for r, s in zip(rows, scores, strict=True) if category in s.by_category]
-        known = [(r, p) for r, p in judged if category in r.labels and r.passage.stage in stages]
-        for source in ["all", *sorted({r.source for r, _ in known})]:
-            part = [(r.labels[category], p) for r, p in known if source in ("all", r.source)]
-            labels, values = np.array([y for y, _ in part]), np.array([p for _, p in part])
-            if min(labels.sum(), (1 - labels).sum()) >= 10:
-                found.setdefault(category, {})[source] = measure(values, labels)
+        known = np.array([category in r.labels and r.passage.stage in stages for r in rows])
+        labels = np.array([r.labels.get(category, 0) for r in rows])
+        for source in ["all", *sorted({r.source for r in rows})]:
+            part = known & np.array([source in ("all", r.source) for r in rows])
+            if min(labels[part].sum(), (1 - labels[part]).sum()) >= 10:
+                found.setdefault(category, {})[source] = {
+                    name: measure(by_head[category][part], labels[part], draws=200) for name, by_head in scores.items()
+                }
     return found
+
+
+def _guard_by_head(folder: Path, rows: Sequence[Row], made_by: Recipe) -> dict[str, Floats]:
+    scores = Classifier(folder, threads=2, batch_tokens=8192).judge([r.passage for r in rows])
+    return {c: np.array([s.by_category.get(c, 0.0) for s in scores]) for c in made_by.heads}
 
 
 def leave_out(source: str, made_by: Recipe, work: Path) -> dict[str, Any]:
