@@ -96,8 +96,9 @@ def slicing(name: str, sliced: Figures) -> list[Cells]:
         return value, str(f["rows"]), str(f["positive"]), interval(f["right"]), *map(_number, map(f.get, ORDERED))
 
     mean = ("(plain mean)", "", "", _number(sliced["macro_average"]), "", "")
+    worst = (f"(worst: {sliced['worst']['value']})", "", "", _number(sliced["worst"]["right"]), "", "")
     lines = [line(value, f) for value, f in sliced["values"].items()]
-    return [(name, "rows", "positive", "right at threshold", "AUPRC", "AUROC"), *lines, mean]
+    return [(name, "rows", "positive", "right at threshold", "AUPRC", "AUROC"), *lines, mean, worst]
 
 
 def errors(confusion: Figures) -> list[Cells]:

@@ -180,6 +180,7 @@ def test_texts_that_may_have_been_trained_on_are_told(result):
     """A set that shares texts with the training folder says so, in the figures and to the reader."""
     assert result.figures["sets"]["towns"]["seen_in_training"] == 6
     assert "these figures flatter" in report.plain(result.figures)
+    assert "(worst: s1)" in report.plain(result.figures)
 
 
 def test_the_report_holds_no_text_and_loads_nothing(result, lines):
