@@ -6,10 +6,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from service.cli import reviewers
+
 if TYPE_CHECKING:
     from service.review.queue import Case
 
 app = typer.Typer(help="Review what was flagged.", no_args_is_help=True, add_completion=False)
+app.add_typer(reviewers.app, name="users")
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text")]
 ExchangeId = Annotated[str, typer.Argument(metavar="EXCHANGE", help="an exchange id, or the beginning of one")]
 
@@ -45,12 +48,14 @@ def show(exchange: ExchangeId, as_json: AsJson = False) -> None:
     Example: sluicegate review show exc_4f2a
     """
     from service.cli.opened import opened, told
+    from service.ledger.audit import record
     from service.review.queue import case
     from service.review.render import shown
 
     async def work() -> None:
         async with opened() as (store, _):
             found = await case(store, exchange)
+            await record(store, "cli", "read", found.exchange.id)
         typer.echo(json.dumps(_plain(found)) if as_json else shown(found))
 
     told(work())
@@ -90,16 +95,45 @@ def export(out: Annotated[Path, typer.Option(help="the file to write; it holds p
     Example: sluicegate review export --out decisions.jsonl
     """
     from service.cli.opened import opened, told
-    from service.review.export import rows
+    from service.review.export import note, rows
 
     async def work() -> int:
         async with opened() as (store, _):
-            lines = [json.dumps(row, ensure_ascii=False) + "\n" async for row in rows(store)]
-        out.touch(mode=0o600)
-        out.write_text("".join(lines), encoding="utf-8")
-        return len(lines)
+            made = [row async for row in rows(store)]
+            data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made).encode()
+            out.touch(mode=0o600)
+            out.write_bytes(data)
+            await note(store, "cli", "guards", made, data)
+        return len(made)
 
     typer.echo(f"{told(work())} examples in {out}")
+
+
+@app.command()
+def gold(
+    exchange: ExchangeId,
+    input_: Annotated[str | None, typer.Option("--input", help="the answer expected: harmful or ok")] = None,
+    output: Annotated[str | None, typer.Option(help="the answer expected: harmful or ok")] = None,
+    action: Annotated[str | None, typer.Option(help="the answer expected: correct, over_block, missed, ...")] = None,
+) -> None:
+    """Mix an exchange whose answer is known into the reviewers' work, so that their accuracy can be told.
+
+    Example: sluicegate review gold exc_4f2a --input harmful --action correct
+    """
+    from service.cli.opened import opened, told
+    from service.review.decisions import check_said
+    from service.review.intake import make_gold
+    from service.review.queue import case
+
+    async def work() -> None:
+        check_said(input_, output, action, ())
+        said = {"input": input_, "output": output, "action": action}
+        async with opened() as (store, _):
+            exchange_id = (await case(store, exchange)).exchange.id
+            expected = {name: value for name, value in said.items() if value}
+            typer.echo(await make_gold(store, exchange_id, expected, "cli"))
+
+    told(work())
 
 
 def _plain(found: "Case") -> dict[str, Any]:

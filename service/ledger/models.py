@@ -5,7 +5,7 @@ Those of review are in `desk`: one metadata, one tree of migrations.
 
 from typing import Any
 
-from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, LargeBinary, MetaData, false
+from sqlalchemy import JSON, BigInteger, Double, ForeignKey, Index, LargeBinary, MetaData, false, text
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 from service.gate.exchange import Json
@@ -30,7 +30,16 @@ class Base(DeclarativeBase):
 
 class Exchange(Base):
     __tablename__ = "exchanges"
-    __table_args__ = (Index(None, "flagged", "asked_at"),)
+    __table_args__ = (
+        Index(None, "flagged", "asked_at"),
+        Index(
+            "ix_exchanges_kept",
+            "retention_class",
+            "closed_at",
+            sqlite_where=text("erased_at IS NULL"),
+            postgresql_where=text("erased_at IS NULL"),
+        ),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     asked_at: Mapped[float] = mapped_column(index=True)

@@ -1,7 +1,6 @@
 """The ledger's database: SQLite beside the spool, or PostgreSQL. One code for both."""
 
 import fcntl
-import time
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
@@ -133,20 +132,12 @@ class Store:
         row = sa.insert(Content).values(event_id=event_id, exchange_id=exchange_id, key_id=key.id, sealed=sealed)
         await connection.execute(row)
 
-    async def erase(self, exchange_id: str) -> bool:
-        """Destroys the keys and texts of an exchange; its metadata stays. False when there is no such exchange."""
-        async with self.write() as connection:
-            erase = sa.update(Exchange).where(Exchange.id == exchange_id, Exchange.erased_at.is_(None))
-            if not await connection.scalar(sa.select(sa.func.count()).where(Exchange.id == exchange_id)):
-                return False
-            await connection.execute(erase.values(erased_at=time.time()))
-            for table in (Content, ContentKey):
-                await connection.execute(sa.delete(table).where(table.exchange_id == exchange_id))
+    async def forget(self) -> None:
+        """Overwrites what was deleted where it may still be: SQLite's write-ahead log holds the keys."""
         if self.engine.dialect.name == "sqlite":
-            async with self.engine.connect() as connection:  # the write-ahead log still holds the keys
+            async with self.engine.connect() as connection:
                 await connection.rollback()
                 await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-        return True
 
 
 def _new_rows(trail: Trail, erased: bool | None) -> Rows:
@@ -155,7 +146,8 @@ def _new_rows(trail: Trail, erased: bool | None) -> Rows:
         return trail.rows() if trail.kept else {}
     if trail.began:
         return {}  # replayed
-    return {name: rows for name, rows in trail.rows().items() if not (erased and name in ("content_keys", "contents"))}
+    gone = ("content_keys", "contents", "review_items") if erased else ()
+    return {name: rows for name, rows in trail.rows().items() if name not in gone}
 
 
 def unreachable(error: BaseException) -> bool:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Final
 
 from service.gate.exchange import Json
-from service.ledger import records
+from service.ledger import audit, records
 from service.ledger.spool import alive, boots, logs
 from service.ledger.store import Store
 from service.ledger.trail import Trail
@@ -31,19 +31,22 @@ class Finding:
     """Exchange ids by what is the matter with them.
 
     `unshipped`: closed, and not in the database yet. `orphans`: their process died before they were closed. Both are
-    mended by the next start. `unreadable`: stored texts (event ids) that the master keys at hand do not open.
+    mended by the next start. `audit`: where its chain is broken; `audit_head`: its last row, to be noted elsewhere.
+    `unreadable`: stored texts (event ids) that the master keys at hand do not open.
     """
 
     files: list[File] = field(default_factory=list)
     unshipped: list[str] = field(default_factory=list)
     orphans: list[str] = field(default_factory=list)
     unreadable: list[str] = field(default_factory=list)
+    audit: list[str] = field(default_factory=list)
+    audit_head: str = ""
 
     @property
     def faults(self) -> list[str]:
         """What nothing mends by itself; empty when the ledger is whole."""
         damaged = [f"{f.name}: {f.damaged_bytes} damaged bytes" for f in self.files if f.damaged_bytes]
-        return damaged + [f"{e}: its text cannot be opened" for e in self.unreadable]
+        return damaged + [f"{e}: its text cannot be opened" for e in self.unreadable] + self.audit
 
 
 async def verify(folder: Path, store: Store) -> Finding:
@@ -64,6 +67,7 @@ async def verify(folder: Path, store: Store) -> Finding:
         elif not trail.complete and trail.exchange_id not in living:
             finding.orphans.append(trail.exchange_id)
     finding.unreadable = await store.unreadable()
+    finding.audit, finding.audit_head = await audit.faults(store)
     return finding
 
 

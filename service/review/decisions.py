@@ -214,11 +214,12 @@ async def _restored(connection: AsyncConnection, undone: Any, now: float) -> Jso
     """A decision that says again what was in force before `undone`; a withdrawn one when nothing was."""
     new = {"id": "dec_" + uuid.uuid4().hex, "at": now, "supersedes": undone.id}
     if undone.supersedes is None:
+        same: Json = undone._asdict()
         nothing = dict.fromkeys((*SAID, "severity", "confidence", "duration_s"))
-        return undone._asdict() | nothing | {"categories": [], "spans": [], "withdrawn": True} | new
-    before = await connection.execute(sa.select(DecisionRow.__table__).where(DecisionRow.id == undone.supersedes))
-    restored: Json = before.one()._asdict() | new
-    return restored
+        return {**same, **nothing, "categories": [], "spans": [], "withdrawn": True, **new}
+    query = sa.select(DecisionRow.__table__).where(DecisionRow.id == undone.supersedes)
+    before: Json = (await connection.execute(query)).one()._asdict()
+    return before | new
 
 
 def _reason(error: IntegrityError) -> str:

@@ -7,10 +7,10 @@ from typing import Any, TypeVar
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from service.ledger.desk import AdjudicationRow, DecisionRow
+from service.ledger.desk import AdjudicationRow, DecisionRow, ReviewItem
 from service.ledger.models import DeliveryRow, Exchange, VerdictRow
 from service.ledger.store import Store
-from service.review.reviewer import ReviewError
+from service.review.reviewer import RESTRICTED_QUEUE, ReviewError
 
 Row = TypeVar("Row", VerdictRow, DecisionRow, AdjudicationRow)
 
@@ -33,7 +33,8 @@ class Item:
 class Case:
     """An exchange with its verdicts, deliveries, decisions and adjudications (oldest first), and its texts by event id.
 
-    What reviewers wrote is among the texts, by the id of the decision or comment.
+    `restricted`: it is for reviewers of that clearance alone, and leaves the ledger for nothing else. What reviewers
+    wrote is among the texts, by the id of the decision or comment.
     """
 
     exchange: Exchange
@@ -42,6 +43,7 @@ class Case:
     decisions: Sequence[DecisionRow]
     texts: dict[str, Any]
     adjudications: Sequence[AdjudicationRow] = ()
+    restricted: bool = False
 
     @property
     def passages(self) -> list[dict[str, str]]:
@@ -105,9 +107,11 @@ async def case(store: Store, exchange_id: str) -> Case:
         verdicts = await _of(session, VerdictRow, [full])
         decisions = await _of(session, DecisionRow, [full])
         adjudications = await _of(session, AdjudicationRow, [full])
+        kept_apart = sa.exists().where(ReviewItem.exchange_id == full, ReviewItem.queue == RESTRICTED_QUEUE)
+        restricted = bool(await session.scalar(sa.select(kept_apart)))
         of_it = sa.select(DeliveryRow).where(DeliveryRow.exchange_id == full).order_by(DeliveryRow.position)
         deliveries = (await session.scalars(of_it)).all()
-    return Case(found[0], verdicts, deliveries, decisions, await store.texts(full), adjudications)
+    return Case(found[0], verdicts, deliveries, decisions, await store.texts(full), adjudications, restricted)
 
 
 async def _of(session: AsyncSession, table: type[Row], ids: Sequence[str]) -> list[Row]:

@@ -6,6 +6,7 @@ import pytest
 import sqlalchemy as sa
 
 from service.gate.exchange import LedgerUnavailable
+from service.ledger.erasure import erase
 from service.ledger.ledger import SqlLedger
 from service.ledger.models import Base, Content, DeliveryRow, Exchange, VerdictRow
 from service.ledger.records import frame
@@ -313,7 +314,7 @@ async def test_erasure_makes_text_unreadable_everywhere(running, store, settings
         copies = {p: p.read_bytes() for p in settings.spool.glob("*.log")}
         await write(ledger, [closed(exchange_id, flagged=True)])
         (sealed, *_) = [c.sealed for c in await rows(store, Content)]
-        assert await store.erase(exchange_id)
+        assert await erase(store, exchange_id)
         assert await store.texts(exchange_id) == {}
         await write(ledger, [verdict(exchange_id, 9)])
     for path, data in copies.items():
@@ -325,7 +326,7 @@ async def test_erasure_makes_text_unreadable_everywhere(running, store, settings
     assert (await rows(store, Exchange))[0].erased_at
     if store.engine.dialect.name == "sqlite":
         assert sealed not in b"".join(p.read_bytes() for p in settings.home.glob("sluicegate.db*"))
-    assert not await store.erase("exc_unknown")
+    assert not await erase(store, "exc_unknown")
 
 
 async def test_a_record_longer_than_a_chunk_is_shipped(running, store):

@@ -3,6 +3,7 @@ import asyncio
 import pytest
 
 from guards.taxonomy import CATEGORIES
+from service.ledger.erasure import erase
 from service.review.decisions import Decision, decide
 from service.review.export import examples, rows
 from service.review.queue import case, items
@@ -120,7 +121,7 @@ async def test_a_case_on_the_terminal_shows_everything(fill, store):
     ):
         assert part in screen
     assert "no text was kept" in shown(await case(store, await fill(store="metadata")))
-    await store.erase(exchange_id)
+    await erase(store, exchange_id)
     screen = shown(await case(store, exchange_id))
     assert "texts erased" in screen
     assert SECRET not in screen
@@ -163,7 +164,7 @@ async def test_decisions_become_training_data(fill, store):
     assert (response["kind"], response["prompt"], response["response"]) == ("response", SECRET, ANSWER)
     assert response["labels"] == {"response_harm": 0}
     assert set(response["labels"]) <= set(CATEGORIES)
-    await store.erase(exchange_id)
+    await erase(store, exchange_id)
     assert [row async for row in rows(store)] == []
 
 

@@ -401,6 +401,7 @@ def upgrade() -> None:
         op.add_column(table, column)
     op.bulk_insert(_QUEUES, [dict(zip(_QUEUES.c.keys(), row, strict=True)) for row in _BUILT_IN])
     _make_items()
+    op.create_index("ix_exchanges_kept", "exchanges", ["retention_class", "closed_at"], **_where("erased_at IS NULL"))
     op.create_index("ix_decisions_reviewer_at", "decisions", ["reviewer", "at"])
     first = _where("supersedes IS NULL")
     op.create_index("uq_decisions_first", "decisions", ["item_id", "reviewer"], unique=True, **first)
@@ -417,6 +418,7 @@ def downgrade() -> None:
             op.execute(f"DROP TRIGGER {name}")
     op.drop_index("uq_decisions_first", "decisions")
     op.drop_index("ix_decisions_reviewer_at", "decisions")
+    op.drop_index("ix_exchanges_kept", "exchanges")
     # not in batch: SQLite would make the table anew while others refer to it
     for table, column in _columns():
         op.execute(f"ALTER TABLE {table} DROP COLUMN {column.name}")
