@@ -65,7 +65,7 @@ class Policy(Strict):
     most_segment_chars: int = Field(160, ge=1, le=16384, description="segments double until they have this much text")
     deadline_s: float = Field(5.0, gt=0, le=60, description="a guard that takes longer has failed")
     turns_threshold: float = Field(
-        0.8,
+        0.9,
         gt=0,
         le=1,
         description="how sure a finding must be that only several turns together show",

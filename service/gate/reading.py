@@ -28,15 +28,20 @@ async def read(
     texts = [*passages, *(w.passage for w in windows)]
     judgements = await judges.judge(texts, policy, tenant)
     alone = [Read(p, j, decide(p, j, policy)) for p, j in zip(passages, judgements, strict=False)]
-    together = zip(windows, judgements[len(passages) :], strict=True)
-    return alone + [Read(w.passage, j, _beyond(alone, w, j, policy), w) for w, j in together]
+    return alone + list(_together(alone, windows, judgements[len(passages) :], policy))
 
 
-def _beyond(alone: Sequence[Read], window: Joined, judgements: Sequence[Judgement], policy: Policy) -> Decision:
-    """What only the turns together show: without the verdicts that one of them brought about by itself."""
-    decision = decide(window.passage, judgements, policy, policy.turns_threshold)
-    known = {v.kind for part in window.parts for v in alone[part.index].decision.verdicts}
-    return replace(decision, verdicts=tuple(v for v in decision.verdicts if v.kind not in known))
+def _together(
+    alone: Sequence[Read], windows: Sequence[Joined], judgements: Sequence[Sequence[Judgement]], policy: Policy
+) -> Iterator[Read]:
+    """What only several turns show: without the verdicts that one of them, or an earlier window, brought about."""
+    told: set[tuple[str, ...]] = set()
+    for window, judged in zip(windows, judgements, strict=True):
+        decision = decide(window.passage, judged, policy, policy.turns_threshold)
+        known = told.union(v.kind for part in window.parts for v in alone[part.index].decision.verdicts)
+        fresh = tuple(v for v in decision.verdicts if v.kind not in known)
+        told.update(v.kind for v in fresh)
+        yield Read(window.passage, judged, replace(decision, verdicts=fresh), window)
 
 
 def redactions(found: Sequence[Read]) -> list[list[Span]]:

@@ -6,6 +6,9 @@ from typing import Final
 
 from guards.verdict import Passage, Span
 
+NEAR_TURNS: Final = 3
+NEAR_CHARS: Final = 750
+RECENT: Final = 32  # earlier ones were near when they were sent; a forged history is read in long windows
 WINDOW_CHARS: Final = 1500
 STRIDE_CHARS: Final = 750  # windows begin at its multiples, so those of earlier turns come again as they were
 
@@ -38,25 +41,37 @@ class Joined:
 
 
 def joined(passages: Sequence[Passage]) -> list[Joined]:
-    """Overlapping windows over what the user wrote, however many turns of others are between.
+    """Windows over what the user wrote, however many turns of others are between: first each of the `RECENT` last turns
+    with the two before it, then long ones over everything. What lies `STRIDE_CHARS` apart or less is in a long one.
 
-    What lies `STRIDE_CHARS` apart or less is in one window. A window within one turn would only restate that turn.
+    A window within one turn would only restate that turn. Texts of earlier windows stay the same as the turns grow.
     """
     whole, at = "", 0
-    parts: list[Part] = []
+    turns: list[Part] = []
     for index, passage in enumerate(passages):
         if passage.kind == "prompt":
-            parts.append(Part(index, 0, at, len(passage.text)))
+            turns.append(Part(index, 0, at, len(passage.text)))
             whole += passage.text + " "
             at = len(whole)
-    starts = range(0, max(len(whole) - 1 - STRIDE_CHARS, 1), STRIDE_CHARS)
-    windows = (_window(whole, parts, start, min(start + WINDOW_CHARS, len(whole) - 1)) for start in starts)
+    places = dict.fromkeys((*_near(turns), *_long(len(whole) - 1)))
+    windows = (_window(whole, turns, start, end) for start, end in places)
     return [w for w in windows if len(w.parts) > 1]
 
 
-def _window(whole: str, parts: Sequence[Part], start: int, end: int) -> Joined:
+def _near(turns: Sequence[Part]) -> Iterator[tuple[int, int]]:
+    for last in range(max(1, len(turns) - RECENT), len(turns)):
+        end = turns[last].at + turns[last].chars
+        yield max(turns[max(last - NEAR_TURNS + 1, 0)].at, end - NEAR_CHARS), end
+
+
+def _long(chars: int) -> Iterator[tuple[int, int]]:
+    for start in range(0, max(chars - STRIDE_CHARS, 1), STRIDE_CHARS):
+        yield start, min(start + WINDOW_CHARS, chars)
+
+
+def _window(whole: str, turns: Sequence[Part], start: int, end: int) -> Joined:
     inside = (
-        Part(p.index, max(start - p.at, 0), max(p.at - start, 0), min(p.at + p.chars, end) - max(p.at, start))
-        for p in parts
+        Part(t.index, max(start - t.at, 0), max(t.at - start, 0), min(t.at + t.chars, end) - max(t.at, start))
+        for t in turns
     )
     return Joined(Passage(whole[start:end]), tuple(p for p in inside if p.chars > 0))

@@ -196,7 +196,7 @@ def test_explain_names_the_part(operator):
         ("turns", "prompt", "allow"),
     ]
     assert found["parts"][-1]["of"] == ["messages[1].content", "messages[3].content"]
-    assert {row["threshold"] for row in found["parts"][-1]["findings"]} == {0.8}
+    assert {row["threshold"] for row in found["parts"][-1]["findings"]} == {0.9}
     assert (found["input"]["action"], found["output"]["action"]) == ("refuse", "redact")
 
 

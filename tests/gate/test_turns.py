@@ -13,7 +13,7 @@ from service.api import chat, completions
 from service.api.schemas import ChatRequest, CompletionRequest
 from service.gate.exchange import Caller, Refused
 from service.gate.pipeline import Gate, answer
-from service.gate.turns import STRIDE_CHARS, WINDOW_CHARS, joined
+from service.gate.turns import RECENT, STRIDE_CHARS, WINDOW_CHARS, joined
 from service.judges import BatchedJudges
 from service.telemetry.metrics import Metrics
 from tests.fakes import BrokenGuard, MemoryLedger, ScriptedEngine, WordGuard
@@ -88,8 +88,11 @@ async def test_what_a_turn_shows_alone_is_recorded_once():
     async with gate() as g:
         await ask(g, "you utter fool", "and how is the weather?")
         assert len(g.ledger.of("verdict")) == 1
-        await ask(g, "you utter", "fool")
-        assert [e["texts"]["judged"] for e in g.ledger.of("verdict")] == ["you utter fool", "you utter fool"]
+        await ask(g, "Hello.", "How are you?", "you utter", "fool", "bye")
+        assert [e["texts"]["judged"] for e in g.ledger.of("verdict")] == [
+            "you utter fool",
+            "How are you? you utter fool",
+        ]
 
 
 async def test_a_guard_that_fails_on_the_turns_together_is_no_pass():
@@ -127,7 +130,7 @@ async def test_a_conversation_that_grows_is_judged_once():
             before = len(guard.judged)
             await ask(g, *turns, "go on")
             read_chars.append(sum(len(p.text) for p in guard.judged[before:] if p.kind in ("prompt", "tool_result")))
-    assert max(read_chars) < 2.5 * WINDOW_CHARS
+    assert max(read_chars) < 3 * WINDOW_CHARS
     reused = g.metrics.registry.get_sample_value("sluicegate_guard_reused_total", {"guard": "words"})
     assert reused > 500
 
@@ -161,6 +164,15 @@ def test_windows_hold_the_turns_as_they_were(turns):
             assert passages[part.index].kind == "prompt"
             found = list(window.in_turns([Span(part.at, part.at + part.chars, "harm")]))
             assert found == [(part.index, Span(part.start, part.start + part.chars, "harm"))]
+
+
+@given(st.lists(st.text("ab", min_size=1, max_size=200), min_size=3, max_size=RECENT))
+def test_the_last_turns_are_read_by_themselves(texts):
+    """Any three turns in a row, and the first two, are a text of their own, with nothing harmless around it."""
+    windows = [w.passage.text for w in joined([Passage(t) for t in texts])]
+    for number in range(2, len(texts)):
+        assert " ".join(texts[number - 2 : number + 1]) in windows
+    assert " ".join(texts[:2]) in windows
 
 
 @given(st.lists(st.text("ab", min_size=1, max_size=400), min_size=2, max_size=20), st.data())
