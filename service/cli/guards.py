@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from service.cli import evaluation, guard_server
+from service.cli import evaluation, guard_bench, guard_server
 
 if TYPE_CHECKING:
     from guards.guard import Guard
@@ -14,6 +14,7 @@ if TYPE_CHECKING:
 app = typer.Typer(help="List guards, score files with them, measure them.", no_args_is_help=True)
 evaluation.register(app)
 guard_server.register(app)
+guard_bench.register(app)
 
 
 File = Annotated[
@@ -83,7 +84,7 @@ def specified(file: Path | None) -> "tuple[GuardsFile, Loading]":
     from service.transport import HttpTransport
 
     at = file or Settings().guards
-    loading = Loading(at.parent if at else Path(), threads=os.cpu_count() or 1, connect=HttpTransport)
+    loading = Loading(at.parent if at else Path(), threads=os.cpu_count() or 1, connect=HttpTransport, torch=True)
     return read(at) if at else GuardsFile(), loading
 
 
