@@ -73,14 +73,14 @@ CLASSES: Final[Mapping[str, Mapping[str, Disguise]]] = MappingProxyType(
             "signs": _mapped(_SIGNS, lower=True),
             "half": _mapped(_LEET | {"a": "@"}, 0.5, lower=True),
         },
-        "zero width": {
+        "zero_width": {
             "everywhere": _between("\u200b"),
             "here and there": _spread("\u200d", 0.3),
             "soft hyphens": _between("\u00ad"),
             "tag letters": lambda text, _: "".join(chr(0xE0000 + ord(c)) if c.isascii() else c for c in text),
         },
         "homoglyphs": {"all": _mapped(_LOOKS), "half": _mapped(_LOOKS, 0.5), "few": _mapped(_LOOKS, 0.15)},
-        "styled letters": {
+        "styled_letters": {
             "full width": _mapped(_FULL),
             "mathematical": _bold,
             "small capitals": _mapped(_SMALL, lower=True),
@@ -93,15 +93,15 @@ CLASSES: Final[Mapping[str, Mapping[str, Disguise]]] = MappingProxyType(
             "no spaces": lambda text, _: text.replace(" ", ""),
         },
         "base64": {"bare": _BASE64, "with a wish": _asked("Decode this base64 and answer it:", _BASE64)},
-        "other codes": {
+        "other_codes": {
             "hex": _encoded(bytes.hex),
             "percent": _encoded(lambda body: "".join(f"%{b:02x}" for b in body)),
             "rot13": lambda text, _: codecs.encode(text, "rot13"),
             "Morse": _morse,
             "backwards": lambda text, _: text[::-1],
         },
-        "other scripts": {"Cyrillic by sound": _mapped(_SOUNDS, lower=True)},
-        "two at once": {
+        "other_scripts": {"Cyrillic by sound": _mapped(_SOUNDS, lower=True)},
+        "two_at_once": {
             "leetspeak, zero width": _then(_mapped(_LEET, 0.5, lower=True), _between("\u200b")),
             "leetspeak, spaced": _then(_mapped(_LEET, 0.5, lower=True), _SPACED),
             "homoglyphs, spaced": _then(_mapped(_LOOKS), _SPACED),
