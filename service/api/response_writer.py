@@ -186,7 +186,7 @@ def _head(number: str, request: ResponsesRequest) -> Json:
         "reasoning": {"effort": None, "summary": None},
         "store": False,
         "temperature": request.temperature,
-        "text": given["text"] or {"format": {"type": "text"}},
+        "text": given["text"] if request.text and request.text.format else {"format": {"type": "text"}},
         "tool_choice": given["tool_choice"] or "auto",
         "tools": given["tools"] or [],
         "top_p": request.top_p,

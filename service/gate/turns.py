@@ -1,5 +1,6 @@
 """What is split over several turns: the turns of the user read as one text, in windows. Pure."""
 
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -46,14 +47,14 @@ def joined(passages: Sequence[Passage]) -> list[Joined]:
 
     A window within one turn would only restate that turn. Texts of earlier windows stay the same as the turns grow.
     """
-    whole, at = "", 0
-    turns: list[Part] = []
+    at, texts, turns = 0, list[str](), list[Part]()
     for index, passage in enumerate(passages):
         if passage.kind == "prompt":
             turns.append(Part(index, 0, at, len(passage.text)))
-            whole += passage.text + " "
-            at = len(whole)
-    places = dict.fromkeys((*_near(turns), *_long(len(whole) - 1)))
+            texts.append(passage.text)
+            at += len(passage.text) + 1
+    whole = " ".join(texts)
+    places = dict.fromkeys((*_near(turns), *_long(len(whole))))
     windows = (_window(whole, turns, start, end) for start, end in places)
     return [w for w in windows if len(w.parts) > 1]
 
@@ -70,8 +71,13 @@ def _long(chars: int) -> Iterator[tuple[int, int]]:
 
 
 def _window(whole: str, turns: Sequence[Part], start: int, end: int) -> Joined:
+    first = max(bisect_right(turns, start, key=_place) - 1, 0)
     inside = (
         Part(t.index, max(start - t.at, 0), max(t.at - start, 0), min(t.at + t.chars, end) - max(t.at, start))
-        for t in turns
+        for t in turns[first : bisect_left(turns, end, key=_place)]
     )
     return Joined(Passage(whole[start:end]), tuple(p for p in inside if p.chars > 0))
+
+
+def _place(turn: Part) -> int:
+    return turn.at

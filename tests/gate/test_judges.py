@@ -128,6 +128,16 @@ async def test_earlier_turns_are_not_judged_twice_and_answers_always_are():
     assert [p.text for p in guard.judged].count("an answer") == 3
 
 
+async def test_scores_of_other_weights_are_not_taken():
+    """A guard whose digest has changed judges again what the earlier one had judged."""
+    guard = WordGuard({"harm": "BOMB"})
+    async with judges(guard) as lanes:
+        for digest in ("a", "b", "b"):
+            guard.digest = digest
+            await lanes.judge([Passage("turn one")], POLICY, "acme")
+    assert len(guard.judged) == 2
+
+
 async def test_a_failure_is_not_remembered():
     """An error is not cached: the next request asks the guard again."""
     guard = BrokenGuard({"harm": "BOMB"})
