@@ -65,7 +65,7 @@ async def test_an_item_that_wants_two_reviews_gets_two_reviewers(fill, store):
 
 
 async def test_a_lease_ends_by_itself_and_lives_by_its_heartbeat(fill, store):
-    """A reviewer who stays away loses the item after the lease; one whose page beats keeps it; the old token is void."""
+    """Who stays away loses the item after the lease, whose page beats keeps it, and an old token is void."""
     await fill()
     held = await next_item(store, ADA, now=NOW)
     assert await next_item(store, BOB, now=NOW + LEASE_S - 1) is None
