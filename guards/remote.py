@@ -63,6 +63,7 @@ class AskedPassage(BaseModel):
     kind: Kind = "prompt"
     prompt: str = ""
     since: int = Field(0, ge=0)
+    growing: bool = False
 
 
 class AskedJudge(BaseModel):
@@ -252,4 +253,10 @@ def _as_many(bodies: list[Json], asked: int) -> list[Json]:
 
 def _sent(passage: Passage) -> AskedPassage:
     prompt = passage.prompt[-PROMPT_CHARS:]
-    return AskedPassage(text=sendable(passage.text), kind=passage.kind, prompt=sendable(prompt), since=passage.since)
+    return AskedPassage(
+        text=sendable(passage.text),
+        kind=passage.kind,
+        prompt=sendable(prompt),
+        since=passage.since,
+        growing=passage.growing,
+    )

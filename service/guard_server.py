@@ -52,7 +52,7 @@ def create_guard_server(guard: Guard, key: str, deadline_s: float = 30) -> Starl
         try:
             _authorize(request, key)
             asked = _asked(await read(request, MOST_BYTES))
-            passages = [Passage(p.text, p.kind, p.prompt, p.since) for p in asked.passages]
+            passages = [Passage(p.text, p.kind, p.prompt, p.since, p.growing) for p in asked.passages]
             # what callers' tenants share is theirs to know: no scores are kept from one request to the next
             rows = await judges.ask([guard.name], passages, deadline_s, secrets.token_hex(8))
             return JsonResponse(_answer(guard, [row[0] for row in rows]).model_dump(mode="json"))

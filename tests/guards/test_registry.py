@@ -1,8 +1,10 @@
 """The guards file: which guards there are, by name, and every fault of the file by its line."""
 
+import re
 from pathlib import Path
 
 import pytest
+import yaml
 from typer.testing import CliRunner
 
 from guards.guard import GuardError
@@ -11,6 +13,8 @@ from guards.verdict import Passage
 from service.app import StartError, checked
 from service.cli.main import app
 from service.settings import Settings
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
@@ -56,6 +60,18 @@ def test_folders_are_relative_to_the_file(file):
     assert "mine" in build(read(path), Loading(path.parent))
     with pytest.raises(GuardError, match="guard 'mine': no guard"):
         build(read(path), Loading(path.parent / "elsewhere"))
+
+
+def test_the_documentation_shows_guards_files():
+    """Every example of docs/guards.md is one, and together they use every kind that takes more than its name."""
+    shown = re.findall(r"```yaml\n(.*?)```", (ROOT / "docs" / "guards.md").read_text(encoding="utf-8"), re.DOTALL)
+    examples = [yaml.safe_load(block) for block in shown]
+    guards = {name: spec for example in examples for name, spec in example["guards"].items()}
+    assert len(guards) == sum(len(example["guards"]) for example in examples), "a name is used twice"
+    categories = [c for example in examples for c in example.get("categories", ())]
+    file = GuardsFile.model_validate({"guards": guards, "categories": categories})
+    kinds = {"huggingface", "keywords", "regex", "cascade", "generative", "remote"}
+    assert {spec.kind for spec in file.guards.values()} >= kinds
 
 
 FAULTS = [

@@ -17,6 +17,7 @@ from pydantic import ValidationError
 
 from guards.guard import GuardError
 from guards.language import ONLY_HOME, languages_of
+from guards.lists import KeywordGuard, KeywordsSpec
 from guards.policy import Policy
 from guards.registry import Loading, build, read
 from guards.remote import MOST_PASSAGES, RemoteSpec, remote
@@ -299,6 +300,15 @@ def test_what_guards_serve_serves_is_the_same_guard(monkeypatch):
         assert guard.judge(passages) == WordGuard(local.words).judge(passages)
         assert languages_of(guard) == languages_of(local) == ONLY_HOME
     assert {p.prompt for p in local.judged} == {"", "a question"}
+
+
+def test_a_text_that_grows_is_told_to_grow(monkeypatch):
+    """The far end knows that more may follow, so that half a word is no finding there either."""
+    monkeypatch.setenv("JUDGE_KEY", KEY)
+    words = KeywordGuard("words", KeywordsSpec(lists={"harm": ["bad"]}))
+    passages = [Passage("bad", "response", growing=growing) for growing in (True, False)]
+    with guard_server(words) as url, connected(url, key_env="JUDGE_KEY") as guard:
+        assert [s.by_category["harm"] for s in guard.judge(passages)] == [0.0, 1.0]
 
 
 def test_a_guard_server_is_closed_by_default():
