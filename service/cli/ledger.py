@@ -2,6 +2,7 @@
 
 import json
 from dataclasses import asdict
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -173,6 +174,76 @@ def retain(
         async with opened() as (store, _):
             for name, count in (await clear(store, kept, dry_run=dry_run)).items():
                 typer.echo(f"{name:12} {count} {'would go' if dry_run else 'erased'} (kept {kept[name]:g} days)")
+
+    told(work())
+
+
+@app.command()
+def replay(
+    files: Annotated[list[Path], typer.Argument(help="files of a spool: *.log, *.damaged, refused.aside")],
+    close_open: Annotated[
+        bool, typer.Option("--close-open", help="close what has no end here as interrupted; not for a running gateway")
+    ] = False,
+) -> None:
+    """Read spool files from elsewhere into the database. What is stored already stays as it is.
+
+    Example: sluicegate ledger replay saved/spool/*.log --close-open
+    """
+    from service.cli.opened import opened, refuse, told
+    from service.ledger.replay import replay as read_in
+
+    async def work() -> None:
+        async with opened() as (store, _):
+            found = await read_in(store, files, close_open)
+        typer.echo(f"{found.stored} exchanges stored, {found.known} known, {found.open} without an end left alone")
+        if found.damaged_bytes or found.refused:
+            refuse(f"{found.damaged_bytes} damaged bytes, {found.refused} exchanges the database cannot take")
+
+    told(work())
+
+
+@app.command()
+def backup(folder: Annotated[Path, typer.Argument(help="a new folder; two files are written into it")]) -> None:
+    """Back up the database in use: ledger.backup, and apart from it keys.backup, without which no text can be read.
+
+    Keep keys.backup no longer than an erasure may take to reach every copy. The master key is not in it.
+
+    Example: sluicegate ledger backup backups/monday
+    """
+    from service.cli.opened import opened, told
+    from service.ledger.backup import backup as write
+
+    async def work() -> None:
+        async with opened() as (store, _):
+            ledger, keys = await write(store, folder)
+        typer.echo(f"{ledger}\n{keys} (keep it apart, and not for long)")
+
+    told(work())
+
+
+@app.command()
+def restore(
+    folder: Annotated[Path, typer.Argument(help="a folder that `ledger backup` wrote")],
+    keys: Annotated[Path | None, typer.Option(help="a newer keys.backup: what was erased since stays erased")] = None,
+) -> None:
+    """Fill an empty database from a backup. The master key must be that of the installation it was made of.
+
+    Example: SLUICEGATE_HOME=var-new sluicegate ledger restore backups/monday --keys backups/friday/keys.backup
+    """
+    from service.cli.opened import told
+    from service.ledger.backup import KEYS_FILE, LEDGER_FILE
+    from service.ledger.backup import restore as fill
+    from service.ledger.ledger import open_store
+    from service.settings import Settings
+
+    async def work() -> None:
+        store = open_store(Settings())
+        try:
+            lost = await fill(store, folder / LEDGER_FILE, keys or folder / KEYS_FILE)
+            await store.ready()
+        finally:
+            await store.close()
+        typer.echo(f"restored; {lost} texts had no key and are gone. Check it: sluicegate ledger verify")
 
     told(work())
 
