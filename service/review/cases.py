@@ -10,7 +10,7 @@ from service.ledger.store import Store
 from service.review.adjudication import comments
 from service.review.entries import ENTRIES, Entry, entry
 from service.review.queue import Case, case
-from service.review.reviewer import Reviewer, ReviewError, Role, may_see
+from service.review.reviewer import Reviewer, Role, Unknown, may_see
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ async def item(store: Store, item_id: str, reviewer: Reviewer) -> OpenedItem:
     async with store.read() as session:
         row = (await session.execute(ENTRIES.where(ReviewItem.id == item_id))).first()
     if row is None:
-        raise ReviewError(f"there is no item {item_id!r}")
+        raise Unknown(f"there is no item {item_id!r}")
     line = entry(row)
     may_see(reviewer, line.queue)
     await audit.record(store, reviewer.name, "read", item_id, exchange_id=line.exchange_id)

@@ -17,7 +17,7 @@ from service.ledger import audit
 from service.ledger.desk import AdjudicationRow, ClaimRow, DecisionRow, ReviewItem, SkipRow
 from service.ledger.store import Store
 from service.review.entries import ENTRIES, Entry, entry
-from service.review.reviewer import Reviewer, ReviewError, may_see, visible
+from service.review.reviewer import Reviewer, ReviewError, Unknown, may_see, visible
 
 LEASE_S: Final = 600.0
 GOLD_SHARE: Final = 0.05
@@ -138,8 +138,9 @@ async def _choose(
 
 def _served(reviewer: Reviewer) -> Any:
     """Items that may be served to them at all."""
+    first = DecisionRow.supersedes.is_(None)  # whoever decided has a first decision: that one is indexed
     mine = (
-        sa.exists().where(DecisionRow.item_id == ReviewItem.id, DecisionRow.reviewer == reviewer.name),
+        sa.exists().where(DecisionRow.item_id == ReviewItem.id, DecisionRow.reviewer == reviewer.name, first),
         sa.exists().where(SkipRow.item_id == ReviewItem.id, SkipRow.reviewer == reviewer.name),
         sa.and_(
             ReviewItem.why == "appeal",
@@ -192,5 +193,5 @@ async def _entry(connection: AsyncConnection, item_id: str) -> Entry:
     async with AsyncSession(connection, expire_on_commit=False) as session:
         row = (await session.execute(ENTRIES.where(ReviewItem.id == item_id))).first()
     if row is None:
-        raise ReviewError(f"there is no item {item_id!r}")
+        raise Unknown(f"there is no item {item_id!r}")
     return entry(row)

@@ -20,7 +20,7 @@ from service.review import outbox
 from service.review.claims import Claimed, claim, live_claim
 from service.review.intake import open_item
 from service.review.queue import case, in_force
-from service.review.reviewer import RESTRICTED_QUEUE, Reviewer, ReviewError, Role
+from service.review.reviewer import RESTRICTED_QUEUE, Reviewer, ReviewError, Role, Unknown
 
 Label = Literal["harmful", "ok", "unsure"]
 Assessment = Literal["correct", "over_block", "missed", "too_late"]
@@ -174,7 +174,7 @@ async def locked(connection: AsyncConnection, item_id: str) -> Any:
     """The item's row, kept from others until the transaction ends. Raises ReviewError."""
     query = sa.select(ReviewItem.__table__).where(ReviewItem.id == item_id).with_for_update()
     if (row := (await connection.execute(query)).first()) is None:
-        raise ReviewError(f"there is no item {item_id!r}")
+        raise Unknown(f"there is no item {item_id!r}")
     return row
 
 

@@ -2,6 +2,7 @@
 
 import time
 import uuid
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -22,10 +23,12 @@ async def open_item(
     why: str,
     gold: Json | None = None,
     reviews_wanted: int = 1,
+    claimed: Sequence[str] = (),
 ) -> str:
     """The id of an item that asks about an exchange; the one that waits already, if there is one.
 
-    What was restricted stays so, whoever asks and why. Raises ReviewError.
+    `claimed`: categories that whoever asks names. What was restricted stays so, whoever asks and why. Raises
+    ReviewError.
     """
     exchange = (await connection.execute(sa.select(Exchange.__table__).where(Exchange.id == exchange_id))).first()
     if exchange is None:
@@ -36,7 +39,7 @@ async def open_item(
         return str(known)
     found = sa.select(VerdictRow.category).where(VerdictRow.exchange_id == exchange_id, VerdictRow.error.is_(None))
     decided = await connection.scalars(sa.select(DecisionRow.categories).where(DecisionRow.exchange_id == exchange_id))
-    categories = [*(await connection.scalars(found)).all(), *(c for some in decided.all() for c in some)]
+    categories = [*claimed, *(await connection.scalars(found)).all(), *(c for some in decided.all() for c in some)]
     row = new_item(exchange_id, why, time.time(), route(time.time(), categories, why), None)
     if await connection.scalar(sa.select(sa.func.count()).where(same, ReviewItem.queue == RESTRICTED_QUEUE)):
         row |= {"queue": RESTRICTED_QUEUE, "priority": 0}

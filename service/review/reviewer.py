@@ -10,6 +10,14 @@ class ReviewError(Exception):
     """What was asked of the review cannot be done. The message says what to do."""
 
 
+class Unknown(ReviewError):
+    """There is no such thing, or not for whoever asks."""
+
+
+class Forbidden(ReviewError):
+    """It is there, and for others."""
+
+
 class Role(enum.StrEnum):
     """What a user may do. `restricted` is a clearance beside the others: to see the restricted queue."""
 
@@ -40,9 +48,9 @@ class Reviewer:
 
 
 def may_see(reviewer: Reviewer, queue: str) -> None:
-    """Raises ReviewError when `queue` is not for them."""
+    """Raises Forbidden when `queue` is not for them."""
     if queue == RESTRICTED_QUEUE and not reviewer.cleared:
-        raise ReviewError("this is for reviewers with the clearance `restricted` alone")
+        raise Forbidden("this is for reviewers with the clearance `restricted` alone")
 
 
 def visible(reviewer: Reviewer, queues: Iterable[str]) -> list[str]:
