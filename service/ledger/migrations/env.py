@@ -6,6 +6,9 @@ import service.ledger.desk  # noqa: F401  its tables are of the same metadata
 from service.ledger.models import Base
 
 connection = context.config.attributes["connection"]
+if connection.dialect.name == "postgresql":  # a migration that waits for a lock would stop everybody behind it
+    connection.exec_driver_sql("SET LOCAL lock_timeout = '10s'")
+    connection.exec_driver_sql("SET LOCAL statement_timeout = '1h'")
 context.configure(connection=connection, target_metadata=Base.metadata, render_as_batch=True)
 with context.begin_transaction():
     context.run_migrations()
