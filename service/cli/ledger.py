@@ -7,13 +7,12 @@ from typing import Annotated
 
 import typer
 
+from service.cli import keeping
+
 app = typer.Typer(help="The ledger: tables, state, checks, erasure.", no_args_is_help=True, add_completion=False)
-hold_app = typer.Typer(
-    help="Legal holds. Example: sluicegate ledger hold --help",
-    no_args_is_help=True,
-    add_completion=False,
-)
-app.add_typer(hold_app, name="hold")
+app.add_typer(keeping.hold_app, name="hold")
+for verb in (keeping.erase, keeping.retain):
+    app.command()(verb)
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text")]
 
 
@@ -119,66 +118,6 @@ def ship(timeout_s: Annotated[float, typer.Option(help="give up after so many se
 
 
 @app.command()
-def erase(
-    exchange: Annotated[str, typer.Argument(metavar="EXCHANGE", help="the whole exchange id")],
-    why: Annotated[str, typer.Option(help="for the tombstone; no text of users")] = "asked for",
-) -> None:
-    """Destroy the texts of an exchange and their keys, for good. Verdicts and lengths stay; a legal hold forbids it.
-
-    A gateway that wrote it within the last 10 minutes may still have it, sealed, in its spool for that long. Backups of
-    the database are reached if they leave out the table content_keys, as those of `ledger backup` do. Files of training
-    data that have the texts are named; models trained on them are found by the files' digests.
-
-    Example: sluicegate ledger erase exc_4f2a9c0de0b84d1b8f0e3a1c2b3d4e5f
-    """
-    from service.cli.opened import opened, refuse, told
-    from service.ledger.erasure import erase as destroy
-
-    async def work() -> None:
-        async with opened() as (store, _):
-            gone = await destroy(store, exchange, why=why)
-        if gone is None:
-            refuse(f"no exchange {exchange} in the database; if it is recent, run: sluicegate ledger ship")
-        typer.echo(f"the texts of {exchange} are gone.")
-        for export in gone.exports:
-            typer.echo(f"they are still in the export {export.id} ({export.kind}, sha256 {export.digest})")
-
-    told(work())
-
-
-@app.command()
-def retain(
-    days: Annotated[
-        list[str] | None, typer.Option(help="CLASS=DAYS (flagged, sampled, restricted); may be given again")
-    ] = None,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="count only")] = False,
-) -> None:
-    """Erase texts that are older than their class is kept; what is under legal hold stays. For a daily job.
-
-    By default: sampled 30 days, flagged and restricted 365.
-
-    Example: sluicegate ledger retain --days flagged=180 --days sampled=14
-    """
-    from service.cli.opened import opened, refuse, told
-    from service.ledger.erasure import KEPT_DAYS
-    from service.ledger.erasure import retain as clear
-
-    kept = dict(KEPT_DAYS)
-    for given in days or ():
-        name, _, number = given.partition("=")
-        if name not in kept or not number.replace(".", "", 1).isdigit():
-            refuse(f"{given!r}: say CLASS=DAYS, where CLASS is one of: {', '.join(kept)}")
-        kept[name] = float(number)
-
-    async def work() -> None:
-        async with opened() as (store, _):
-            for name, count in (await clear(store, kept, dry_run=dry_run)).items():
-                typer.echo(f"{name:12} {count} {'would go' if dry_run else 'erased'} (kept {kept[name]:g} days)")
-
-    told(work())
-
-
-@app.command()
 def replay(
     files: Annotated[list[Path], typer.Argument(help="files of a spool: *.log, *.damaged, refused.aside")],
     close_open: Annotated[
@@ -244,42 +183,5 @@ def restore(
         finally:
             await store.close()
         typer.echo(f"restored; {lost} texts had no key and are gone. Check it: sluicegate ledger verify")
-
-    told(work())
-
-
-@hold_app.command()
-def add(
-    exchange: Annotated[str, typer.Argument(metavar="EXCHANGE", help="the whole exchange id")],
-    why: Annotated[str, typer.Option(help="for the audit log; no text of users")] = "",
-) -> None:
-    """Keep an exchange whatever its age, and forbid its erasure.
-
-    Example: sluicegate ledger hold add exc_4f2a9c0de0b84d1b8f0e3a1c2b3d4e5f --why "case 77"
-    """
-    _hold(exchange, True, why)
-
-
-@hold_app.command()
-def remove(
-    exchange: Annotated[str, typer.Argument(metavar="EXCHANGE", help="the whole exchange id")],
-    why: Annotated[str, typer.Option(help="for the audit log; no text of users")] = "",
-) -> None:
-    """End a legal hold; the next `ledger retain` erases what is too old.
-
-    Example: sluicegate ledger hold remove exc_4f2a9c0de0b84d1b8f0e3a1c2b3d4e5f
-    """
-    _hold(exchange, False, why)
-
-
-def _hold(exchange: str, on: bool, why: str) -> None:
-    from service.cli.opened import opened, refuse, told
-    from service.ledger.erasure import hold
-
-    async def work() -> None:
-        async with opened() as (store, _):
-            if not await hold(store, exchange, on, why=why):
-                refuse(f"no exchange {exchange} in the database; if it is recent, run: sluicegate ledger ship")
-        typer.echo(f"{exchange} is {'under legal hold' if on else 'no longer under legal hold'}.")
 
     told(work())

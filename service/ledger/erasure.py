@@ -30,6 +30,14 @@ class Erased:
     exports: tuple[ExportRow, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Gone:
+    """What came of the exchanges of one end user. `held`: under legal hold, untouched."""
+
+    erased: list[Erased]
+    held: list[str]
+
+
 async def erase(store: Store, exchange_id: str, by: str = "cli", why: str = "asked for") -> Erased | None:
     """Destroys the texts of an exchange and their keys. None when there is no such exchange.
 
@@ -51,6 +59,16 @@ async def erase(store: Store, exchange_id: str, by: str = "cli", why: str = "ask
         query = sa.select(ExportRow).join(ExportItem, ExportItem.export_id == ExportRow.id)
         exports = await session.scalars(query.where(ExportItem.exchange_id == exchange_id).order_by(ExportRow.at))
         return Erased(exchange_id, tuple(exports))
+
+
+async def erase_subject(store: Store, tenant: str, subject: str, by: str = "cli", why: str = "asked for") -> Gone:
+    """Erases all that an end user asked; `subject` is what the client sends as `user`. What is on hold is told."""
+    hashed = store.vault.keyed_hash(f"subject/{tenant}", subject)
+    query = sa.select(Exchange.id, Exchange.legal_hold).where(Exchange.subject == hashed, Exchange.tenant == tenant)
+    async with store.read() as session:
+        rows = (await session.execute(query.where(Exchange.erased_at.is_(None)).order_by(Exchange.asked_at))).all()
+    gone = [await erase(store, row.id, by, why) for row in rows if not row.legal_hold]
+    return Gone([e for e in gone if e is not None], [row.id for row in rows if row.legal_hold])
 
 
 async def retain(

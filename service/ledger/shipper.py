@@ -30,7 +30,7 @@ class Stats:
     """Figures of spool and shipper.
 
     `records`: not in the database yet. `bytes`: size of the spool. `oldest_s`: how long the database has lacked
-    something that the spool has. `review_open`: flagged exchanges without a decision, as last known.
+    something that the spool has. `review_open`: items that wait for reviewers, as last known.
     """
 
     records: int

@@ -82,7 +82,9 @@ class Store:
                 if values := [value for some in rows for value in some.get(table.name, ())]:
                     await connection.execute(self.insert(table).on_conflict_do_nothing(), values)
             if late := [t.exchange_id for t in trails if t.flagged and not t.began]:
-                await connection.execute(sa.update(Exchange).where(Exchange.id.in_(late)).values(flagged=True))
+                await connection.execute(
+                    sa.update(Exchange).where(Exchange.id.in_(late)).values(flagged=True, retention_class="flagged")
+                )
 
     async def known(self, exchange_ids: Sequence[str]) -> set[str]:
         """Those of the ids that are stored."""

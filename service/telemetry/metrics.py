@@ -129,7 +129,17 @@ class Metrics:
         self.spool_refused = self._gauge("spool_refused", "Exchanges put aside because the database refused them.")
         self.database_up = self._gauge("database_up", "1 while the database takes what the spool has.")
         self.ledger_errors = self._counter("ledger_errors", "Failed writes.", ("operation",))
-        self.review_open = self._gauge("review_open", "Flagged exchanges that wait for a reviewer.")
+        self.review_open = self._gauge("review_open", "Items that wait for a reviewer or an adjudicator.")
+
+        self.feedback = self._counter("feedback", "Feedback of clients.", ("kind",))
+        self.appeals = self._counter("appeals", "Appeals of clients, repeated ones too.")
+        self.review_oldest_seconds = self._gauge("review_oldest_seconds", "Age of what is due first.", ("queue",))
+        self.review_overdue = self._gauge("review_overdue", "Items past their queue's target.", ("queue",))
+        self.overturn_rate = self._gauge(
+            "overturn_rate", "Share of what was held back that reviewers call wrong.", ("guard", "category")
+        )
+        self.agreement = self._gauge("agreement", "Krippendorff's alpha of reviewers.", ("queue", "question"))
+        self.missed_rate = self._gauge("missed_rate", "Estimated share of harm among allowed exchanges.", ("bound",))
 
     def _http(self) -> None:
         self.requests = self._counter("http_requests", "HTTP requests.", ("method", "route", "status"))

@@ -3,7 +3,7 @@ import sqlalchemy as sa
 
 from service.ledger import audit
 from service.ledger.desk import ReviewItem
-from service.ledger.erasure import DAY_S, erase, hold, retain
+from service.ledger.erasure import DAY_S, erase, erase_subject, hold, retain
 from service.ledger.models import Content, ContentKey, Exchange, Tombstone
 from service.ledger.store import StoreError
 from service.ledger.verify import verify as examine
@@ -143,3 +143,14 @@ async def test_each_class_is_kept_as_long_as_it_says(fill, store):
     assert await store.texts(sampled_id) == {}
     assert await store.texts(flagged_id)
     assert await retain(store, AFTER, now=now) == {"flagged": 0, "sampled": 0}
+
+
+async def test_all_of_one_end_user_is_erased(fill, store):
+    """By the name that the client gave them; another tenant's user of that name, and what is on hold, stay."""
+    ids = await fill(3)
+    await hold(store, ids[2], True)
+    assert (await erase_subject(store, "other", "end-user-77@example.com")).erased == []
+    gone = await erase_subject(store, "acme", "end-user-77@example.com")
+    assert ([e.exchange_id for e in gone.erased], gone.held) == (ids[:2], ids[2:])
+    assert await store.texts(ids[0]) == {}
+    assert await store.texts(ids[2])
