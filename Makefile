@@ -22,10 +22,16 @@ $(ENGINE): $(GATEWAY) service/engine/install.py constraints.txt
 serve: $(GATEWAY) $(if $(SLUICEGATE_ENGINE_URL),,$(ENGINE))  ## the guarded chat service with a real model on http://127.0.0.1:8080 (PORT=...)
 	@exec .venv/bin/sluicegate serve
 
-test: $(GATEWAY) $(ENGINE)  ## every check, small counts, under 30 minutes
+# the console is tested in a browser; without one those tests are skipped and say so
+.PHONY: browser
+browser:
+	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
+	  || echo "the console's tests need a browser. Run: sudo apt-get install -y chromium"
+
+test: $(GATEWAY) $(ENGINE) browser  ## every check, small counts, under 30 minutes
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/pytest
 
-prove: $(GATEWAY) $(ENGINE)  ## the same checks at full counts (hours); figures go to bench/results
+prove: $(GATEWAY) $(ENGINE) browser  ## the same checks at full counts (hours); figures go to bench/results
 	@SLUICEGATE_PROVE=1 .venv/bin/pytest --timeout 14400
 
 bench: $(GATEWAY) $(ENGINE)  ## speed beside the very same vLLM without the gateway, and beside a bare relay; to bench/results

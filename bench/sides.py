@@ -94,6 +94,7 @@ async def _gateway(folder: Path, engine: Side, tell: Tell) -> AsyncIterator[Side
         "SLUICEGATE_ADMIN_KEY": secrets.token_urlsafe(24),
         "SLUICEGATE_REQUESTS_PER_MINUTE": "1000000",
         "SLUICEGATE_ENGINE_URL": engine.url,
+        "SLUICEGATE_CONSOLE": "false",
         "SLUICEGATE_ENGINE_KEY": engine.key or "",
     }
     environment.pop("PORT", None)

@@ -40,6 +40,15 @@ class Settings(BaseSettings):
     )
     spool_limit_mb: int = Field(1024, gt=0, description="the spool refuses further events beyond this size")
 
+    console: bool = Field(True, description="serve starts the review console too")
+    console_host: str = Field("127.0.0.1", description="address the review console listens on")
+    console_port: int = Field(8081, ge=0, le=65535, description="port of the review console; 0 takes a free one")
+    console_https: bool = Field(False, description="reviewers reach the console over https: its cookie is Secure")
+    console_blind_share: float = Field(
+        0.3, ge=0, le=1, description="share of items whose guard scores a reviewer sees only after deciding"
+    )
+    console_daily_chars: int = Field(100_000, gt=0, description="text a reviewer's day is planned for; then a break")
+
     max_exchanges: int = Field(256, gt=0, description="exchanges at once; more are answered 429")
     early_exchanges: int = Field(64, ge=0, description="above so many at once the engine waits for the input's verdict")
     max_prompt_chars: int = Field(200_000, gt=0, description="longest prompt, all its texts together; longer is a 400")

@@ -53,7 +53,7 @@ def _chunk(delta: dict, finish: str | None) -> bytes:
 def environment(home: Path, **settings: str) -> dict[str, str]:
     """That of a gateway of its own, with known keys."""
     own = {"home": str(home), "client_key": KEY, "admin_key": KEY + "-admin", "log_level": "error"}
-    own |= {"requests_per_minute": "1000000"}
+    own |= {"requests_per_minute": "1000000", "console": "false"}
     return os.environ | {f"SLUICEGATE_{name.upper()}": value for name, value in (own | settings).items()}
 
 

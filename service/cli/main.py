@@ -5,7 +5,7 @@ import importlib.util
 
 import typer
 
-NOUNS = ("engine", "guards", "policy", "keys", "ledger", "review", "serve")
+NOUNS = ("engine", "guards", "policy", "keys", "ledger", "review", "serve", "console")
 
 app = typer.Typer(
     name="sluicegate",

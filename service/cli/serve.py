@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from service.settings import Settings
 
 FAILED: Final = 1
+CONSOLE_GRACE_S: Final = 2.0
 KEEP_ALIVE_S: Final = 75  # longer than clients and balancers keep idle connections: who closes first meets no request
 
 
@@ -80,7 +81,7 @@ async def _serve(settings: "Settings") -> None:
         if engine is None:
             return
         url, key = engine
-        async with assembled(settings, guarded, url, key, nudged) as (app, keys):
+        async with assembled(settings, guarded, url, key, nudged) as (app, keys), _console(settings):
             await _run(app, settings, listener, stop, lambda: _greet(settings, listener, keys))
 
 
@@ -128,6 +129,26 @@ async def _engine(settings: "Settings", stop: asyncio.Event) -> AsyncIterator[tu
             yield None
     finally:
         await process.stop()
+
+
+@asynccontextmanager
+async def _console(settings: "Settings") -> AsyncIterator[None]:
+    """The review console, a process of its own: what reviewers do takes no time from anybody's answer."""
+    if not settings.console:
+        yield
+        return
+    from service.engine.leash import leashed
+
+    command = [sys.executable, "-c", "from service.cli import main; main()", "console"]
+    process = await asyncio.create_subprocess_exec(
+        *leashed(command, CONSOLE_GRACE_S), stdin=asyncio.subprocess.PIPE, start_new_session=True
+    )
+    try:
+        yield
+    finally:
+        assert process.stdin is not None  # noqa: S101  # it is a pipe
+        process.stdin.close()  # the leash does the rest
+        await process.wait()
 
 
 async def _run(

@@ -1,0 +1,50 @@
+"""The keys of the console: one table, which the sheet shows and which the script reads its bindings from. Pure."""
+
+from dataclasses import dataclass
+from typing import Final, Literal
+
+Scope = Literal["everywhere", "item"]
+MODES: Final = ("on", "alt", "off")  # of single keys: WCAG 2.1.4
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """`keys`: as `KeyboardEvent.key` names them, with `Ctrl+` before. `action`: what the script does."""
+
+    keys: tuple[str, ...]
+    action: str
+    does: str
+    scope: Scope = "item"
+
+    @property
+    def shown(self) -> list[str]:
+        names = {"ArrowDown": "↓", "ArrowUp": "↑"}
+        return [names.get(k, k) for k in self.keys]
+
+
+KEYS: Final = (
+    Key(("?",), "sheet", "this list of keys", "everywhere"),
+    Key(("n",), "next", "start, or go on with the next item", "everywhere"),
+    Key(("z",), "undo", "take the last decision back", "everywhere"),
+    Key(("/",), "search", "search", "everywhere"),
+    Key(("j", "ArrowDown"), "down", "next part of the conversation"),
+    Key(("k", "ArrowUp"), "up", "part before"),
+    Key(("r",), "reveal", "reveal this part; hold to peek"),
+    Key(("s",), "safe", "this part is safe"),
+    Key(("v",), "violation", "this part violates the policy"),
+    Key(("u",), "unsure", "unsure about this part"),
+    Key(("1",), "category", "categories by their digit"),
+    Key(("c",), "correct", "the action was correct"),
+    Key(("o",), "over_block", "the action was too strict"),
+    Key(("m",), "missed", "the action missed something"),
+    Key(("l",), "too_late", "the action came too late"),
+    Key(("]",), "graver", "more severe"),
+    Key(("[",), "slighter", "less severe"),
+    Key(("+",), "surer", "more confident"),
+    Key(("-",), "less_sure", "less confident"),
+    Key(("w",), "mark", "mark the selected words, or the whole part"),
+    Key(("t",), "rationale", "write the rationale; Esc leaves it"),
+    Key(("x",), "skip", "skip, with a reason"),
+    Key(("e",), "escalate", "escalate to a lead"),
+    Key(("Ctrl+Enter",), "submit", "submit and go on"),
+)

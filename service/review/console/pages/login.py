@@ -1,0 +1,64 @@
+"""Coming in, going out, and the password."""
+
+from typing import Final
+
+from limits import RateLimitItemPerMinute
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import MovingWindowRateLimiter
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+
+from service.review.console.auth import COOKIE, Denied, new_token, set_cookie, visitor
+from service.review.console.view import render
+from service.review.reviewer import ReviewError
+from service.review.sessions import close_session, open_session
+from service.review.users import authenticate, set_password, set_preferences
+
+_RATE: Final = RateLimitItemPerMinute(20)  # of one address; an account locks by itself much sooner
+_LIMITER: Final = MovingWindowRateLimiter(MemoryStorage())
+
+
+async def form(request: Request, failed: bool = False) -> Response:
+    token = request.cookies.get(COOKIE) or new_token()
+    request.state.token = token
+    response = render(request, "login.html", 401 if failed else 200, title="Log in", failed=failed)
+    set_cookie(response, request.app.state.console.settings, token)
+    return response
+
+
+async def enter(request: Request) -> Response:
+    if not await _LIMITER.hit(_RATE, request.client.host if request.client else "?"):
+        raise Denied("Too many attempts from this address. Wait a minute.")
+    console, given = request.app.state.console, await request.form()
+    user = await authenticate(console.store, str(given.get("login", ""))[:64], str(given.get("password", ""))[:256])
+    if user is None:
+        return await form(request, failed=True)
+    response = RedirectResponse("/", 303)
+    set_cookie(response, console.settings, await open_session(console.store, user))
+    return response
+
+
+async def leave(request: Request) -> Response:
+    await close_session(request.app.state.console.store, visitor(request).token)
+    response = RedirectResponse("/login", 303)
+    response.delete_cookie(COOKIE)
+    return response
+
+
+async def password_form(request: Request, fault: str = "") -> Response:
+    return render(request, "password.html", 422 if fault else 200, title="Your password", fault=fault)
+
+
+async def change_password(request: Request) -> Response:
+    store, user, given = request.app.state.console.store, visitor(request).user, await request.form()
+    old, new, again = (str(given.get(name, ""))[:256] for name in ("old", "new", "again"))
+    if new != again:
+        return await password_form(request, "The two new passwords differ.")
+    if new == old or await authenticate(store, user.login, old) is None:
+        return await password_form(request, "The old password is wrong, or the new one is the same.")
+    try:
+        await set_password(store, user.login, new, by=user.login)
+    except ReviewError as error:
+        return await password_form(request, str(error))
+    await set_preferences(store, user.login, {**user.preferences, "change_password": False})
+    return RedirectResponse("/login", 303)

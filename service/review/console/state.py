@@ -1,0 +1,57 @@
+"""What a page must know of a reviewer and an item beside the item itself."""
+
+import time
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+
+from service.ledger.desk import ClaimRow, DecisionRow
+from service.ledger.store import Store
+from service.review.claims import Claimed, next_item, release_claim
+from service.review.decisions import UNDO_S
+from service.review.entries import counts
+from service.review.reviewer import Reviewer
+
+
+async def claim_of(store: Store, item_id: str, reviewer: Reviewer) -> ClaimRow | None:
+    """Their live claim on an item."""
+    mine = sa.select(ClaimRow).where(ClaimRow.item_id == item_id, ClaimRow.reviewer == reviewer.name)
+    async with store.read() as session:
+        return await session.scalar(mine.where(ClaimRow.leased_until > time.time()))
+
+
+async def next_of(store: Store, reviewer: Reviewer) -> Claimed | None:
+    """The next item of all queues that they may see, claimed."""
+    return await next_item(store, reviewer, [c.queue for c in await counts(store, reviewer)])
+
+
+async def give_all_back(store: Store, reviewer: Reviewer) -> None:
+    """So that what somebody holds does not wait for them."""
+    async with store.read() as session:
+        tokens: Sequence[str] = (
+            await session.scalars(sa.select(ClaimRow.token).where(ClaimRow.reviewer == reviewer.name))
+        ).all()
+    for token in tokens:
+        await release_claim(store, token)
+
+
+async def decision_of(store: Store, decision_id: str, reviewer: Reviewer) -> DecisionRow | None:
+    """A decision of theirs."""
+    mine = sa.select(DecisionRow).where(DecisionRow.id == decision_id, DecisionRow.reviewer == reviewer.name)
+    async with store.read() as session:
+        return await session.scalar(mine)
+
+
+async def undoable(store: Store, decision_id: str, reviewer: Reviewer) -> int | None:
+    """Seconds left to take a decision back; None when it is too late, or none of theirs."""
+    found = await decision_of(store, decision_id, reviewer) if decision_id else None
+    if found is None or found.withdrawn:
+        return None
+    left = int(found.at + UNDO_S - time.time())
+    return left if left > 0 else None
+
+
+def guard_visible(store: Store, item_id: str, reviewer: Reviewer, blind_share: float) -> bool:
+    """Whether the guards' scores are on the screen before the decision: the same at every look, and nobody's choice."""
+    drawn = int(store.vault.keyed_hash("blind", f"{item_id}/{reviewer.name}")[:8], 16)
+    return drawn >= blind_share * 2**32
