@@ -26,13 +26,18 @@ from service.ledger.crypto import SealError
 from service.ledger.keys import KeyRing
 from service.ledger.ledger import SqlLedger
 from service.ledger.shipper import Stats
-from service.ledger.store import StoreError
+from service.ledger.store import Store, StoreError
 from service.policies import PoliciesInForce, coverage_of, reach_of
+from service.review.entries import counts
+from service.review.quality import Quality, quality
+from service.review.reviewer import Reviewer
+from service.review.reviewer import Role as Duty
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.transport import HttpTransport
 
 WATCH_S: Final = 5.0
+QUALITY_S: Final = 300.0
 DEFAULT_TENANT: Final = "default"
 log = structlog.get_logger(__name__)
 
@@ -114,7 +119,11 @@ async def assembled(
             max_prompt_chars=settings.max_prompt_chars,
         )
         keys, made = await _keys(settings, ledger)
-        watches = _watch(gate, ledger, metrics), policies.watch(settings.policy_watch_s, nudged or asyncio.Event())
+        watches = (
+            _watch(gate, ledger, metrics),
+            _watch_review(ledger.store, metrics),
+            policies.watch(settings.policy_watch_s, nudged or asyncio.Event()),
+        )
         for watch in watches:
             stack.push_async_callback(_ended, asyncio.create_task(watch))
 
@@ -128,7 +137,7 @@ async def assembled(
         def told(caller: Caller) -> Json:
             return policies.told(caller, faults=caller.role in (Role.OPERATOR, Role.ADMIN))
 
-        yield create_api(Api(gate, keys, settings, metrics, judges.guards, ready, told)), made
+        yield create_api(Api(gate, keys, settings, metrics, judges.guards, ready, told, ledger.store)), made
 
 
 async def _keys(settings: Settings, ledger: SqlLedger) -> tuple[Keys, dict[str, str]]:
@@ -157,6 +166,34 @@ async def _watch(gate: Gate, ledger: SqlLedger, metrics: Metrics) -> None:
         except Exception as error:  # figures are not worth the service
             log.error("figures_unreadable", error=type(error).__name__)
         await asyncio.sleep(WATCH_S)
+
+
+async def _watch_review(store: Store, metrics: Metrics) -> None:
+    """How review goes: too much to count as often as the rest."""
+    everybody = Reviewer("metrics", frozenset(Duty))
+    while True:
+        try:
+            for count in await counts(store, everybody):
+                metrics.review_oldest_seconds.labels(count.queue).set(count.oldest_s)
+                metrics.review_overdue.labels(count.queue).set(count.overdue)
+            show_quality(await quality(store, draws=1), metrics)
+        except Exception as error:  # figures are not worth the service
+            log.error("review_figures_unreadable", error=type(error).__name__)
+        await asyncio.sleep(QUALITY_S)
+
+
+def show_quality(found: Quality, metrics: Metrics) -> None:
+    """Puts figures of review into the metrics; what there is no figure of is left as it was."""
+    for overturn in found.overturns:
+        if (rate := overturn.over_block.rate) is not None:
+            metrics.overturn_rate.labels(overturn.guard, overturn.category).set(rate.value)
+    for queue, by_question in found.by_queue.items():
+        for question, agreed in by_question.items():
+            if (alpha := agreed.krippendorff.value) is not None:
+                metrics.agreement.labels(queue, question).set(alpha)
+    if (missed := found.missed.rate) is not None:
+        for bound in ("low", "value", "high"):
+            metrics.missed_rate.labels(bound).set(getattr(missed, bound))
 
 
 def _show(stats: Stats, metrics: Metrics) -> None:

@@ -3,8 +3,8 @@
 import asyncio
 import socket
 import threading
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import asynccontextmanager, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ from service.api.deps import Api
 from service.gate.exchange import Caller, Role
 from service.gate.pipeline import Gate
 from service.judges import BatchedJudges
+from service.ledger.ledger import SqlLedger
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from tests.fakes import FixedKeys, MemoryLedger, ScriptedEngine
@@ -39,7 +40,7 @@ class Served:
     url: str = ""
     key: str = KEY
     engine: Any = None
-    ledger: MemoryLedger = field(default_factory=MemoryLedger)
+    ledger: Any = field(default_factory=MemoryLedger)
     metrics: Metrics = field(default_factory=Metrics)
 
 
@@ -51,8 +52,9 @@ def served(
     ledger: MemoryLedger | None = None,
     settings: Settings | None = None,
     max_exchanges: int = 256,
+    home: Path | None = None,
 ) -> Iterator[Served]:
-    """Serves until the block ends; yields where, and the fakes behind it."""
+    """Serves until the block ends; yields where, and what is behind it. `home`: of a real ledger."""
     service = Served(engine=engine or ScriptedEngine(), ledger=ledger or MemoryLedger())
     settings = settings or Settings(home=Path("var"), requests_per_minute=1_000_000)
     listener = socket.socket()
@@ -61,11 +63,11 @@ def served(
     started, stopped = threading.Event(), threading.Event()
 
     async def main() -> None:
-        async with BatchedJudges(guards, service.metrics) as judges:
+        async with BatchedJudges(guards, service.metrics) as judges, _ledger(home) as real:
+            service.ledger = real or service.ledger
             gate = Gate(service.engine, judges, service.ledger, lambda _: policy, service.metrics, max_exchanges)
-            app = create_api(
-                Api(gate, FixedKeys(CALLERS), settings, service.metrics, judges.guards, service.engine.ready)
-            )
+            known = gate, FixedKeys(CALLERS), settings, service.metrics, judges.guards, service.engine.ready
+            app = create_api(Api(*known, store=real.store if real else None))
             config = uvicorn.Config(
                 app, log_config=None, lifespan="off", timeout_graceful_shutdown=2, timeout_keep_alive=75
             )
@@ -89,3 +91,16 @@ def served(
         stopped.set()
         thread.join(10)
         listener.close()
+
+
+@asynccontextmanager
+async def _ledger(home: Path | None) -> AsyncIterator[SqlLedger | None]:
+    if home is None:
+        yield None
+        return
+    ledger = SqlLedger(Settings(home=home))
+    await ledger.start()
+    try:
+        yield ledger
+    finally:
+        await ledger.stop()

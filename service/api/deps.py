@@ -7,6 +7,7 @@ from typing import Protocol
 from guards.guard import Guard
 from service.gate.exchange import Caller, Json
 from service.gate.pipeline import Gate
+from service.ledger.store import Store
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 
@@ -19,7 +20,10 @@ class Keys(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """`guards` are those in force; `ready` says whether an exchange would succeed now, `told` whence a policy is."""
+    """`guards` are those in force; `ready` says whether an exchange would succeed now, `told` whence a policy is.
+
+    `store` is where exchanges come to be reviewed; None: nothing is.
+    """
 
     gate: Gate
     keys: Keys
@@ -28,3 +32,4 @@ class Api:
     guards: Callable[[], Sequence[Guard]]
     ready: Callable[[], Awaitable[bool]]
     told: Callable[[Caller], Json] = lambda _: {}
+    store: Store | None = None

@@ -24,7 +24,7 @@ from service.gate.exchange import (
 )
 
 APPEAL: Final = (
-    "If this is a mistake, send the exchange_id to the operator of this service: every refusal is kept for review."
+    "If this is a mistake: POST /v1/appeals with this exchange_id and a statement; a person will look at it."
 )
 RETRY_AFTER_S: Final = 1
 _ROUND: Final = "It goes round the gate."

@@ -1,22 +1,26 @@
 """The OpenAPI document: every route with examples, every status it can answer, and no other."""
 
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from fastapi import FastAPI
 from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
+from service.api.appeals import AppealRequest
 from service.api.body import BadRequest
 from service.api.embeddings import EmbeddingsRequest
 from service.api.errors import Denied, RateLimited, document
 from service.api.explain import ExplainRequest
+from service.api.feedback import FeedbackRequest
 from service.api.moderations import ModerationRequest
 from service.api.response_schemas import ResponsesRequest
 from service.api.schemas import ChatRequest, CompletionRequest
 from service.gate.exchange import EngineUnavailable, GateError, GuardUnavailable, Json, Overloaded, Refused
+from service.review.appeals import Status
 
 REQUESTS: Final = (
-    ChatRequest, CompletionRequest, ResponsesRequest, EmbeddingsRequest, ModerationRequest, ExplainRequest
+    ChatRequest, CompletionRequest, ResponsesRequest, EmbeddingsRequest, ModerationRequest, ExplainRequest,
+    FeedbackRequest, AppealRequest
 )  # fmt: skip
 REF: Final = "#/components/schemas/"
 ABOUT: Final = """An OpenAI-compatible API in front of a language model whose input and output are judged.
@@ -35,7 +39,17 @@ EXAMPLES: Final[dict[int, tuple[str, dict[str, GateError]]]] = {
     ),
     401: ("No key, or an unknown one", {"no key": Denied("No API key. Send it as: Authorization: Bearer KEY")}),
     403: ("The key's role may not do this", {"role": Denied("A key of role moderator may not do this.", 403)}),
-    404: ("Unknown model", {"model": BadRequest("There is no model 'x'.", "model", 404, "model_not_found")}),
+    404: (
+        "Unknown model, exchange, appeal or item",
+        {
+            "model": BadRequest("There is no model 'x'.", "model", 404, "model_not_found"),
+            "record": BadRequest("There is no exchange 'x' of yours on record.", None, 404, "not_found"),
+        },
+    ),
+    409: (
+        "It cannot be done as things are; the message says why",
+        {"conflict": BadRequest("Nothing of this exchange was held back.", None, 409, "conflict")},
+    ),
     413: ("The body is too long", {"long": BadRequest("The body is too long.", None, 413, "body_too_long")}),
     415: ("The body is not JSON in UTF-8", {"form": BadRequest("Send JSON.", None, 415, "not_json")}),
     429: ("Too many requests; see Retry-After", {"rate": RateLimited(600, 12), "overload": Overloaded()}),
@@ -128,6 +142,11 @@ SCHEMAS: Final[Json] = {
             "streaming": _STRING,
             "cells": _LIST,
         }
+    ),
+    "Feedback": _object({"id": _STRING, "object": {"const": "feedback"}, "exchange_id": _STRING, "kind": _STRING}),
+    "Appeal": _object(
+        {"id": _STRING, "object": {"const": "appeal"}, "exchange_id": _STRING, "created_at": {"type": "integer"}}
+        | {"status": {"enum": list(get_args(Status))}, "decided_at": {"type": ["integer", "null"]}}
     ),
     "Health": _object({"status": _STRING}),
 }

@@ -1,18 +1,17 @@
 """Every route of the API. All of them pass `authorize`, which is closed by default."""
 
 from importlib.metadata import version
-from typing import Any, TypeVar
+from typing import Any
 
 from fastapi import APIRouter, Depends, FastAPI, Request
 from fastapi.responses import PlainTextResponse
 from prometheus_client import CONTENT_TYPE_LATEST
-from pydantic import BaseModel, ValidationError
 from starlette.responses import Response
 
 from service.api import chat, completions, embeddings, errors, examples, guards, models, responses
 from service.api.access import Access
 from service.api.auth import authorize
-from service.api.body import JsonResponse, read
+from service.api.body import JsonResponse
 from service.api.coverage import coverage
 from service.api.deps import Api
 from service.api.embeddings import EmbeddingsRequest
@@ -20,13 +19,14 @@ from service.api.explain import ExplainRequest, explain
 from service.api.moderations import ModerationRequest, moderate
 from service.api.openapi import describe, request_body, success
 from service.api.openapi import errors as fails
+from service.api.parsed import body_of
 from service.api.relay import embedded, relay, until_left
 from service.api.response_schemas import ResponsesRequest
 from service.api.response_writer import ResponsesWriter
+from service.api.reviewing import looking_again
 from service.api.schemas import ChatRequest, CompletionRequest
 
 Responses = dict[int | str, dict[str, Any]]
-Body = TypeVar("Body", bound=BaseModel)
 
 
 def create_api(api: Api) -> FastAPI:
@@ -44,17 +44,10 @@ def create_api(api: Api) -> FastAPI:
     errors.install(app)
     app.include_router(_generating(api))
     app.include_router(_judging(api))
+    app.include_router(looking_again(api))
     app.include_router(_reading(api))
     app.include_router(_operating(app, api))
     return app
-
-
-async def _parsed(api: Api, request: Request, model: type[Body]) -> Body:
-    payload = await read(request, api.settings.max_body_bytes)
-    try:
-        return model.model_validate(payload)
-    except ValidationError as error:
-        raise errors.fault(error.errors(include_url=False, include_input=False), payload) from None
 
 
 def _generating(api: Api) -> APIRouter:
@@ -68,7 +61,7 @@ def _generating(api: Api) -> APIRouter:
         openapi_extra=request_body(ChatRequest, examples.CHAT_REQUESTS),
     )
     async def chat_completions(request: Request) -> Response:
-        parsed = await _parsed(api, request, ChatRequest)
+        parsed = await body_of(api, request, ChatRequest)
         asked = chat.asked(parsed)
         return await relay(api, request, asked, chat.ChatWriter(asked, parsed.include_usage))
 
@@ -79,7 +72,7 @@ def _generating(api: Api) -> APIRouter:
         openapi_extra=request_body(CompletionRequest, examples.COMPLETION_REQUESTS),
     )
     async def text_completions(request: Request) -> Response:
-        parsed = await _parsed(api, request, CompletionRequest)
+        parsed = await body_of(api, request, CompletionRequest)
         asked = completions.asked(parsed)
         return await relay(api, request, asked, completions.CompletionWriter(asked, parsed.include_usage))
 
@@ -90,7 +83,7 @@ def _generating(api: Api) -> APIRouter:
         openapi_extra=request_body(ResponsesRequest, examples.RESPONSES_REQUESTS),
     )
     async def create_response(request: Request) -> Response:
-        parsed = await _parsed(api, request, ResponsesRequest)
+        parsed = await body_of(api, request, ResponsesRequest)
         asked = responses.asked(parsed)
         return await relay(api, request, asked, ResponsesWriter(asked, parsed))
 
@@ -101,7 +94,7 @@ def _generating(api: Api) -> APIRouter:
         openapi_extra=request_body(EmbeddingsRequest, examples.EMBEDDINGS_REQUESTS),
     )
     async def create_embeddings(request: Request) -> Response:
-        return await embedded(api, request, embeddings.asked(await _parsed(api, request, EmbeddingsRequest)))
+        return await embedded(api, request, embeddings.asked(await body_of(api, request, EmbeddingsRequest)))
 
     return router
 
@@ -117,7 +110,7 @@ def _judging(api: Api) -> APIRouter:
         openapi_extra=request_body(ModerationRequest, examples.MODERATION_REQUESTS),
     )
     async def create_moderations(request: Request) -> Response:
-        parsed = await _parsed(api, request, ModerationRequest)
+        parsed = await body_of(api, request, ModerationRequest)
         return JsonResponse(await until_left(request, moderate(api.gate, parsed, request.state.caller)))
 
     @router.post(
@@ -127,7 +120,7 @@ def _judging(api: Api) -> APIRouter:
         openapi_extra=request_body(ExplainRequest, examples.EXPLAIN_REQUESTS),
     )
     async def explain_texts(request: Request) -> Response:
-        parsed = await _parsed(api, request, ExplainRequest)
+        parsed = await body_of(api, request, ExplainRequest)
         return JsonResponse(await until_left(request, explain(api.gate, parsed, request.state.caller)))
 
     return router

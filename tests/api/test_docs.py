@@ -7,9 +7,11 @@ import pytest
 from prometheus_client import Counter
 
 from service.api import errors
+from service.api.appeals import AppealRequest
 from service.api.auth import ACCESS, ANYBODY
 from service.api.embeddings import EmbeddingsRequest
 from service.api.explain import ExplainRequest
+from service.api.feedback import FeedbackRequest
 from service.api.moderations import ModerationRequest
 from service.api.response_schemas import ResponsesRequest
 from service.api.schemas import ChatRequest, CompletionRequest
@@ -26,6 +28,8 @@ MODELS = {
     "/v1/embeddings": EmbeddingsRequest,
     "/v1/moderations": ModerationRequest,
     "/v1/explain": ExplainRequest,
+    "/v1/feedback": FeedbackRequest,
+    "/v1/appeals": AppealRequest,
 }
 SOURCES = "".join(p.read_text() for p in (DOCS.parent / "service" / "api").glob("*.py"))
 

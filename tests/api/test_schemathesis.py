@@ -37,8 +37,8 @@ class Answering(ScriptedEngine):
 
 
 @pytest.fixture(scope="module")
-def service():
-    with served(policy(), [WordGuard(WORDS)], Answering()) as running:
+def service(tmp_path_factory):
+    with served(policy(), [WordGuard(WORDS)], Answering(), home=tmp_path_factory.mktemp("record")) as running:
         yield running
 
 
@@ -52,7 +52,7 @@ def described(service):
 def test_every_operation(described, service, mode):
     """Whatever is sent, the answer is one that the document promises."""
     operations = [found.ok() for found in described.get_all_operations()]
-    assert len(operations) == 13
+    assert len(operations) == 16
     for operation in operations:
         if mode.is_negative and operation.path in (
             "/health/live",

@@ -3,6 +3,7 @@ import random
 import pytest
 import sqlalchemy as sa
 
+from service.app import show_quality
 from service.ledger.desk import DecisionRow, ReviewItem
 from service.review.adjudication import adjudicate
 from service.review.claims import claim
@@ -10,6 +11,7 @@ from service.review.decisions import Decision, submit
 from service.review.intake import make_gold
 from service.review.quality import Share, miss_rate, quality
 from service.review.reviewed import Reviewed, Said, conclusion
+from service.telemetry.metrics import Metrics
 from tests.review.conftest import ADA, BOB, LEA
 from tests.store.events import clean
 
@@ -152,3 +154,18 @@ def test_a_conclusion_is_the_majority():
     three = DecisionRow(id="c", input="harmful", output=None, action="correct", categories=["hate"], withdrawn=False)
     assert conclusion([one, two]).action is None
     assert conclusion([one, two, three]) == Said("harmful", None, "correct", frozenset({"hate"}))
+
+
+async def test_figures_reach_the_metrics(fill, store):
+    """Overturn rate and estimated misses are gauges; where there is no figure there is no sample."""
+    await fill()
+    await fill(1, lambda e: [clean(e, store="sampled", sampled=True)[0] | {"sample_share": 0.5}, clean(e)[1]])
+    for item_id in await items(store):
+        await say(store, item_id, ADA, input="ok", action="over_block")
+    metrics = Metrics()
+    show_quality(await quality(store, draws=1), metrics)
+    read = metrics.registry.get_sample_value
+    assert read("sluicegate_overturn_rate", {"guard": "default", "category": "harm"}) == 1.0
+    assert read("sluicegate_missed_rate", {"bound": "value"}) == 0.0
+    assert read("sluicegate_missed_rate", {"bound": "high"}) > 0.5
+    assert read("sluicegate_agreement", {"queue": "default", "question": "input"}) is None
