@@ -14,7 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from service.ledger import audit
 from service.ledger.desk import ClaimRow, ExportItem, ExportRow, ReviewItem
-from service.ledger.models import Content, ContentKey, Exchange, Tombstone
+from service.ledger.models import Content, ContentKey, Exchange, Mark, Tombstone
 from service.ledger.store import Store, StoreError
 
 DAY_S: Final = 86_400.0
@@ -114,7 +114,7 @@ async def _destroy(store: Store, connection: AsyncConnection, ids: Sequence[str]
     now = time.time()
     fresh = sa.update(Exchange).where(Exchange.id.in_(ids), Exchange.erased_at.is_(None))
     await connection.execute(fresh.values(erased_at=now))
-    for table in (Content, ContentKey):
+    for table in (Content, ContentKey, Mark):
         await connection.execute(sa.delete(table).where(table.exchange_id.in_(ids)))
     items = sa.select(ReviewItem.id).where(ReviewItem.exchange_id.in_(ids))
     await connection.execute(sa.delete(ClaimRow).where(ClaimRow.item_id.in_(items)))

@@ -11,6 +11,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.gate.exchange import Json
 from service.ledger.crypto import DataKey, vault
+from service.ledger.likeness import marks
 from service.ledger.shipper import Shipper, Stats
 from service.ledger.spool import Spool
 from service.ledger.store import Store
@@ -25,6 +26,7 @@ class SqlLedger:
     def __init__(self, settings: Settings, spool: Spool | None = None) -> None:
         self.store = store = open_store(settings)
         self.spool = spool = spool or Spool(settings.spool, limit_bytes=settings.spool_limit_mb << 20)
+        self._marks_key = bytes.fromhex(store.vault.keyed_hash("marks", ""))
         self._keys: dict[str, DataKey | None] = {}  # of exchanges under way; None: their texts are not stored
         self._shipper = Shipper(spool, store)
         self._task: asyncio.Task[None] | None = None
@@ -88,6 +90,8 @@ class SqlLedger:
             self._keys.pop(exchange_id, None)
         if key is not None and event.get("texts"):
             body["sealed"] = _sealed(key, event_id, event["texts"])
+            if event["event"] == "verdict" and event.get("flagged", True):
+                body["marks"] = marks(event["texts"].get("judged", ""), self._marks_key, event["stage"])
         return orjson.dumps(body)
 
 

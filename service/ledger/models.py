@@ -141,6 +141,15 @@ class ApiKey(Base):
     revoked_at: Mapped[float | None]
 
 
+class Mark(Base):
+    """What a flagged text shares with its near-duplicates (`likeness`). Erased with the text."""
+
+    __tablename__ = "marks"
+
+    exchange_id: Mapped[str] = mapped_column(ForeignKey(Exchange.id), primary_key=True)
+    mark: Mapped[str] = mapped_column(primary_key=True, index=True)
+
+
 class AuditRow(Base):
     """Who did or read what: each row's hash covers the one before."""
 

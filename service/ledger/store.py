@@ -148,7 +148,7 @@ def _new_rows(trail: Trail, erased: bool | None) -> Rows:
         return trail.rows() if trail.kept else {}
     if trail.began:
         return {}  # replayed
-    gone = ("content_keys", "contents", "review_items") if erased else ()
+    gone = ("content_keys", "contents", "review_items", "marks") if erased else ()
     return {name: rows for name, rows in trail.rows().items() if name not in gone}
 
 

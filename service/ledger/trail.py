@@ -76,6 +76,7 @@ class Trail:
             "content_keys": list({k["id"]: k for e in self.events.values() if kept and (k := _key(e))}.values()),
             "contents": [row for e in self.events.values() if kept and (row := _content(e))],
             "review_items": self._items(),
+            "marks": [{"exchange_id": self.exchange_id, "mark": mark} for mark in sorted(self._marks())],
         }
 
     @property
@@ -83,6 +84,9 @@ class Trail:
         if not self.flagged:
             return "sampled" if self.texts_kept else "metadata"
         return "restricted" if any(item["queue"] == "restricted" for item in self._items()) else "flagged"
+
+    def _marks(self) -> set[str]:
+        return {mark for event in self.events.values() if self.texts_kept for mark in event.get("marks", ())}
 
     def _items(self) -> list[Json]:
         """What reviewers are asked: of all that was flagged, and of the clean exchanges that chance picked."""
