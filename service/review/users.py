@@ -1,5 +1,6 @@
 """Who may log in to the console. Passwords are argon2id hashes; failures lock an account for longer and longer."""
 
+import asyncio
 import re
 import time
 import uuid
@@ -62,25 +63,34 @@ async def create_user(
 
 
 async def authenticate(store: Store, login: str, password: str, now: float | None = None) -> User | None:
-    """The user, or None: unknown, disabled, locked or wrong, all alike to the caller and in time."""
+    """The user, or None: unknown, disabled, locked or wrong, all alike to the caller and in time.
+
+    An attempt counts as a failure before the password is looked at, so that many at once gain nothing.
+    """
     now = time.time() if now is None else now
-    async with store.read() as session:
-        row = await session.scalar(sa.select(UserRow).where(UserRow.login == login))
-    right = _matches(row.password_hash if row else _nobody(), password)
-    if row is None:
-        return None
-    locked = row.disabled_at is not None or row.locked_until > now
-    failures = 0 if right else UserRow.failures + 1
-    lock_s = (
-        min(2.0 ** (row.failures + 1 - FREE_FAILURES), LONGEST_LOCK_S) if row.failures + 1 >= FREE_FAILURES else 0.0
-    )
-    values: Json = {"failures": failures, "locked_until": 0.0 if right else now + lock_s}
+    row, open_ = await _attempt(store, login, now)
+    right = await asyncio.to_thread(_matches, row.password_hash if row else _nobody(), password)
     async with store.write() as connection:
-        if not locked:
-            await connection.execute(sa.update(UserRow).where(UserRow.id == row.id).values(**values))
-        outcome = "locked" if locked else "ok" if right else "wrong"
-        await audit.append(connection, store.vault, login, "login", login, outcome=outcome)
-    return user_of(row) if right and not locked else None
+        if row is not None and right and open_:
+            fresh = sa.update(UserRow).where(UserRow.id == row.id)
+            await connection.execute(fresh.values(failures=0, locked_until=0.0))
+        outcome = "unknown" if row is None else "locked" if not open_ else "ok" if right else "wrong"
+        who = row.login if row is not None else "unknown"  # not what was typed: it may be a password
+        await audit.append(connection, store.vault, who, "login", who, outcome=outcome)
+    return user_of(row) if row is not None and right and open_ else None
+
+
+async def _attempt(store: Store, login: str, now: float) -> tuple[Any, bool]:
+    """The row of a login, if there is one, and whether it may try now; counted as a failure until it succeeds."""
+    async with store.write() as connection:
+        known = sa.select(UserRow.__table__).where(UserRow.login == login).with_for_update()
+        row = (await connection.execute(known)).first()
+        open_ = row is not None and row.disabled_at is None and row.locked_until <= now
+        failures = row.failures + 1 if row is not None else 0
+        lock_s = min(2.0 ** (failures - FREE_FAILURES), LONGEST_LOCK_S) if failures >= FREE_FAILURES else 0.0
+        counted = sa.update(UserRow).where(UserRow.login == (login if open_ else ""))
+        await connection.execute(counted.values(failures=failures, locked_until=now + lock_s))
+    return row, open_
 
 
 async def list_users(store: Store) -> list[User]:

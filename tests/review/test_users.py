@@ -1,7 +1,10 @@
+import asyncio
 import time
 
 import pytest
+import sqlalchemy as sa
 
+from service.ledger.models import AuditRow
 from service.review.entries import list_items
 from service.review.exposures import expose, meter
 from service.review.reviewer import ReviewError
@@ -66,6 +69,17 @@ async def test_failures_lock_for_longer_and_longer(store):
     assert await authenticate(store, "ada", PASSWORD, now=NOW + 5) is not None
     assert await authenticate(store, "ada", "wrong", now=NOW + 5) is None
     assert await authenticate(store, "ada", PASSWORD, now=NOW + 5) is not None
+
+
+async def test_guessing_in_parallel_gains_nothing(store):
+    """Of many guesses at the same moment no more are looked at than one after the other would be."""
+    await create_user(store, "ada", PASSWORD)
+    guesses = [authenticate(store, "ada", f"guess number {n}", now=NOW) for n in range(FREE_FAILURES + 3)]
+    await asyncio.gather(*guesses)
+    async with store.read() as session:
+        log = list(await session.scalars(sa.select(AuditRow.detail).where(AuditRow.action == "login")))
+    assert sorted(d["outcome"] for d in log) == ["locked"] * 3 + ["wrong"] * FREE_FAILURES
+    assert await authenticate(store, "ada", PASSWORD, now=NOW) is None
 
 
 async def test_a_session_moves_its_end_with_use_and_ends_with_the_shift(store):
