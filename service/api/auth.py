@@ -19,6 +19,7 @@ ANYBODY: Final = None
 CALLS: Final = frozenset({Role.CLIENT, Role.ADMIN})
 READS: Final = frozenset({Role.CLIENT, Role.OPERATOR, Role.ADMIN})
 EXPLAINS: Final = frozenset({Role.OPERATOR, Role.MODERATOR, Role.ADMIN})  # scores tell an attacker how to pass
+REVIEWS: Final = frozenset({Role.MODERATOR, Role.ADMIN})
 OPERATES: Final = frozenset({Role.OPERATOR, Role.ADMIN})
 ACCESS: Final[Mapping[str, frozenset[Role] | None]] = {
     "/health/live": ANYBODY,
@@ -32,6 +33,15 @@ ACCESS: Final[Mapping[str, frozenset[Role] | None]] = {
     "/v1/feedback": CALLS,
     "/v1/appeals": CALLS,
     "/v1/appeals/{appeal}": CALLS,
+    "/v1/review/counts": REVIEWS,
+    "/v1/review/next": REVIEWS,
+    "/v1/review/items/{item}": REVIEWS,
+    "/v1/review/items/{item}/reveal": REVIEWS,
+    "/v1/review/decide": REVIEWS,
+    "/v1/review/undo": REVIEWS,
+    "/v1/review/skip": REVIEWS,
+    "/v1/review/heartbeat": REVIEWS,
+    "/v1/review/release": REVIEWS,
     "/v1/guards": READS,
     "/v1/models": READS,
     "/v1/models/{model:path}": READS,

@@ -12,6 +12,7 @@ from service.ledger.store import Store
 from service.review.feedback import Feedback, Kind, give
 
 ExchangeId = Annotated[str, StringConstraints(pattern=r"^exc_[0-9a-f]{32}$")]
+CategoryName = Annotated[str, WithJsonSchema({"enum": sorted(CATEGORIES)})]
 MOST_CHARS = 20_000
 
 
@@ -21,9 +22,9 @@ class FeedbackRequest(Strict):
     exchange_id: ExchangeId = Field(description="from the header x-sluicegate-exchange, or from the refusal")
     kind: Kind
     rating: Annotated[int, Field(ge=1, le=5)] | None = None
-    categories: list[Annotated[str, WithJsonSchema({"enum": sorted(CATEGORIES)})]] = Field([], max_length=16)
-    comment: Annotated[str, StringConstraints(max_length=MOST_CHARS)] = ""
-    preferred_answer: Annotated[str, StringConstraints(max_length=MOST_CHARS)] = ""
+    categories: Annotated[list[CategoryName], Field(max_length=16)] | None = None
+    comment: Annotated[str, StringConstraints(max_length=MOST_CHARS)] | None = None
+    preferred_answer: Annotated[str, StringConstraints(max_length=MOST_CHARS)] | None = None
     id: Id | None = Field(None, description="your own; sent again, the same one counts once")
 
     @model_validator(mode="after")
@@ -32,7 +33,7 @@ class FeedbackRequest(Strict):
             raise PydanticCustomError("rating", "A rating of 1 to 5 goes with the kind 'rating', and with no other.")
         if self.categories and self.kind != "report":
             raise PydanticCustomError("categories", "Categories go with the kind 'report', and with no other.")
-        if unknown := sorted(set(self.categories) - set(CATEGORIES)):
+        if unknown := sorted(set(self.categories or ()) - set(CATEGORIES)):
             known = ", ".join(sorted(CATEGORIES))
             raise PydanticCustomError(
                 "categories", "Unknown: {unknown}. Categories are: {known}.", {"unknown": unknown, "known": known}
@@ -42,6 +43,7 @@ class FeedbackRequest(Strict):
 
 async def keep(store: Store, request: FeedbackRequest, caller: Caller) -> Json:
     """Raises ReviewError."""
-    said = Feedback(**request.model_dump() | {"categories": tuple(request.categories)})
+    given = request.model_dump(exclude_none=True)
+    said = Feedback(**given | {"categories": tuple(request.categories or ())})
     report_id = await give(store, caller, said)
     return {"id": report_id, "object": "feedback", "exchange_id": request.exchange_id, "kind": request.kind}

@@ -14,13 +14,14 @@ from service.api.explain import ExplainRequest
 from service.api.feedback import FeedbackRequest
 from service.api.moderations import ModerationRequest
 from service.api.response_schemas import ResponsesRequest
+from service.api.review import ClaimRequest, DecideRequest, NextRequest, RevealRequest, SkipRequest, UndoRequest
 from service.api.schemas import ChatRequest, CompletionRequest
 from service.gate.exchange import EngineUnavailable, GateError, GuardUnavailable, Json, Overloaded, Refused
 from service.review.appeals import Status
 
 REQUESTS: Final = (
     ChatRequest, CompletionRequest, ResponsesRequest, EmbeddingsRequest, ModerationRequest, ExplainRequest,
-    FeedbackRequest, AppealRequest
+    FeedbackRequest, AppealRequest, NextRequest, RevealRequest, DecideRequest, UndoRequest, SkipRequest, ClaimRequest
 )  # fmt: skip
 REF: Final = "#/components/schemas/"
 ABOUT: Final = """An OpenAI-compatible API in front of a language model whose input and output are judged.
@@ -113,6 +114,12 @@ _ANSWER: Final[Json] = _object(
 _REFUSAL: Final[Json] = _object(
     {"exchange_id": _STRING, "stage": _STRING, "categories": {"type": "array"}, "policy": _STRING, "appeal": _STRING}
 )
+_ITEM: Final[Json] = _object(
+    {"object": {"const": "review.item"}, "id": _STRING, "exchange_id": _STRING, "queue": _STRING, "why": _STRING}
+    | {"state": _STRING, "category": _MAYBE, "categories": {"type": "array"}, "tenant": _STRING, "outcome": _STRING}
+    | {"parts": _LIST, "deliveries": _LIST, "said": {"type": "object"}}
+    | {"verdicts": {"type": ["array", "null"], "items": {"type": "object"}}}
+)
 SCHEMAS: Final[Json] = {
     "Error": _object(
         {"error": _object({"message": _STRING, "type": _STRING, "param": _MAYBE, "code": _STRING}, sluicegate=_REFUSAL)}
@@ -147,6 +154,18 @@ SCHEMAS: Final[Json] = {
     "Appeal": _object(
         {"id": _STRING, "object": {"const": "appeal"}, "exchange_id": _STRING, "created_at": {"type": "integer"}}
         | {"status": {"enum": list(get_args(Status))}, "decided_at": {"type": ["integer", "null"]}}
+    ),
+    "ReviewCounts": _object({"object": {"const": "list"}, "data": _LIST}),
+    "ReviewItem": _ITEM,
+    "ReviewClaim": _object(
+        {"object": {"const": "review.claim"}, "token": _MAYBE, "leased_until": {"type": ["number", "null"]}}
+        | {"item": {"oneOf": [{"$ref": REF + "ReviewItem"}, {"type": "null"}]}}
+    ),
+    "ReviewDone": _object(
+        {"object": {"const": "review.done"}},
+        decision_id=_STRING,
+        undo_s={"type": "number"},
+        leased_until={"type": "number"},
     ),
     "Health": _object({"status": _STRING}),
 }

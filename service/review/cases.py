@@ -31,7 +31,7 @@ async def item(store: Store, item_id: str, reviewer: Reviewer) -> OpenedItem:
     if row is None:
         raise Unknown(f"there is no item {item_id!r}")
     line = entry(row)
-    may_see(reviewer, line.queue)
+    may_see(reviewer, line.queue, line.tenant)
     await audit.record(store, reviewer.name, "read", item_id, exchange_id=line.exchange_id)
     found, said = await case(store, line.exchange_id), await comments(store, item_id)
     mine = [d for d in found.in_force if d.item_id == item_id and d.reviewer == reviewer.name]

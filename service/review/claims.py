@@ -15,6 +15,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from service.ledger import audit
 from service.ledger.desk import AdjudicationRow, ClaimRow, DecisionRow, ReviewItem, SkipRow
+from service.ledger.models import Exchange
 from service.ledger.store import Store
 from service.review.entries import ENTRIES, Entry, entry
 from service.review.reviewer import Reviewer, ReviewError, Unknown, may_see, visible
@@ -157,6 +158,10 @@ def _served(reviewer: Reviewer) -> Any:
         *(ReviewItem.categories.contains(f",{category},", autoescape=True) for category in sorted(reviewer.opt_out)),
     )
     query: Any = sa.select(ReviewItem.id, ReviewItem.priority, ReviewItem.due_at).where(ReviewItem.state == "open")
+    if reviewer.tenant is not None:
+        query = query.where(
+            sa.exists().where(Exchange.id == ReviewItem.exchange_id, Exchange.tenant == reviewer.tenant)
+        )
     return query.where(*(~condition for condition in mine))
 
 
@@ -178,7 +183,7 @@ async def _wants_a_change(connection: AsyncConnection, reviewer: Reviewer) -> bo
 async def _take(connection: AsyncConnection, item_id: str, reviewer: Reviewer, now: float) -> Claimed:
     await connection.execute(sa.select(ReviewItem.id).where(ReviewItem.id == item_id).with_for_update())
     item = await _entry(connection, item_id)
-    may_see(reviewer, item.queue)
+    may_see(reviewer, item.queue, item.tenant)
     if item.state == "closed":
         raise ReviewError("the texts of this item are gone; there is nothing to decide")
     mine = ClaimRow.item_id == item_id, ClaimRow.reviewer == reviewer.name

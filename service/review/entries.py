@@ -104,6 +104,7 @@ async def list_items(
     may_see(reviewer, queue)
     key = ReviewItem.priority, ReviewItem.due_at, ReviewItem.id
     query = ENTRIES.where(ReviewItem.gold.is_(None), ReviewItem.state == state, ReviewItem.queue == queue)
+    query = query.where(*_theirs(reviewer))
     if category is not None:
         query = query.where(ReviewItem.category == category)
     if why is not None:
@@ -161,7 +162,7 @@ async def counts(store: Store, reviewer: Reviewer, now: float | None = None) -> 
         for queue in queues:
             if not visible(reviewer, [queue.name]):
                 continue
-            of_it = ReviewItem.queue == queue.name, ReviewItem.gold.is_(None)
+            of_it = (ReviewItem.queue == queue.name, ReviewItem.gold.is_(None), *_theirs(reviewer))
             waiting = *of_it, ReviewItem.state == "open"
             first = sa.select(ReviewItem.created_at).where(*waiting).order_by(ReviewItem.due_at).limit(1)
             oldest = await session.scalar(first)
@@ -177,6 +178,13 @@ async def counts(store: Store, reviewer: Reviewer, now: float | None = None) -> 
                 )
             )
     return found
+
+
+def _theirs(reviewer: Reviewer) -> tuple[Any, ...]:
+    """That an item is of the one tenant whose exchanges they may see, if there is but one."""
+    if reviewer.tenant is None:
+        return ()
+    return (sa.exists().where(Exchange.id == ReviewItem.exchange_id, Exchange.tenant == reviewer.tenant),)
 
 
 async def _count(session: AsyncSession, *conditions: Any) -> int:

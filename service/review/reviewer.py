@@ -31,11 +31,15 @@ class Role(enum.StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Reviewer:
-    """`name` signs decisions: a login, or a key's id. `opt_out`: categories not to be served."""
+    """`name` signs decisions: a login, or a key's id. `opt_out`: categories not to be served.
+
+    `tenant`: whose exchanges they may see; None: everybody's.
+    """
 
     name: str
     roles: frozenset[str] = field(default=frozenset({"moderator"}))
     opt_out: frozenset[str] = frozenset()
+    tenant: str | None = None
 
     @property
     def cleared(self) -> bool:
@@ -47,8 +51,10 @@ class Reviewer:
         return bool(self.roles & {Role.LEAD, Role.ADMIN})
 
 
-def may_see(reviewer: Reviewer, queue: str) -> None:
-    """Raises Forbidden when `queue` is not for them."""
+def may_see(reviewer: Reviewer, queue: str, tenant: str | None = None) -> None:
+    """Raises Forbidden when `queue` is not for them, Unknown when what is `tenant`'s is not."""
+    if tenant is not None and reviewer.tenant not in (None, tenant):
+        raise Unknown("there is no such item")
     if queue == RESTRICTED_QUEUE and not reviewer.cleared:
         raise Forbidden("this is for reviewers with the clearance `restricted` alone")
 

@@ -43,7 +43,7 @@ def client(service) -> Iterator[openai.OpenAI]:
 @pytest.fixture
 def http(service, engine) -> Iterator[httpx.Client]:
     """A bare HTTP client with a client key."""
-    with httpx.Client(base_url=service.url, headers={"authorization": f"Bearer {service.key}"}) as http:
+    with httpx.Client(base_url=service.url, headers={"authorization": f"Bearer {service.key}"}, timeout=60) as http:
         yield http
 
 

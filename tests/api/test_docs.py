@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import Counter
 
-from service.api import errors
+from service.api import errors, review
 from service.api.appeals import AppealRequest
 from service.api.auth import ACCESS, ANYBODY
 from service.api.embeddings import EmbeddingsRequest
@@ -30,6 +30,13 @@ MODELS = {
     "/v1/explain": ExplainRequest,
     "/v1/feedback": FeedbackRequest,
     "/v1/appeals": AppealRequest,
+    "/v1/review/next": review.NextRequest,
+    "/v1/review/items/{item}/reveal": review.RevealRequest,
+    "/v1/review/decide": review.DecideRequest,
+    "/v1/review/undo": review.UndoRequest,
+    "/v1/review/skip": review.SkipRequest,
+    "/v1/review/heartbeat": review.ClaimRequest,
+    "/v1/review/release": review.ClaimRequest,
 }
 SOURCES = "".join(p.read_text() for p in (DOCS.parent / "service" / "api").glob("*.py"))
 
