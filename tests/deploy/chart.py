@@ -1,0 +1,59 @@
+"""What the tests of the deployment share: tools, the rendered chart, the metrics that there are."""
+
+import functools
+import json
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import yaml
+
+ROOT = Path(__file__).resolve().parents[2]
+CHART = ROOT / "helm/sluicegate"
+EXAMPLES = sorted(path.stem for path in (CHART / "examples").glob("*.yaml"))
+
+
+def tool(name):
+    """Where a tool is, on PATH or brought by helm/tools.sh; the test is skipped where it is not."""
+    found = shutil.which(name, path=str(ROOT / "var/tools/bin")) or shutil.which(name)
+    if found is None:
+        pytest.skip(f"{name} is not here. Run: helm/tools.sh")
+    return found
+
+
+def helm(*arguments, version="helm"):
+    return subprocess.run([tool(version), *arguments], cwd=ROOT, capture_output=True, text=True)
+
+
+@functools.cache
+def rendered(example, *arguments, version="helm"):
+    """The chart with an example's values, as objects."""
+    values = CHART / "examples" / f"{example}.yaml"
+    done = helm(
+        "template", "sluicegate", str(CHART), "--namespace", "prod", "-f", str(values), *arguments, version=version
+    )
+    assert done.returncode == 0, done.stderr
+    return [document for document in yaml.safe_load_all(done.stdout) if document]
+
+
+def pods(documents):
+    """(name, pod template) of everything that runs."""
+    for document in documents:
+        spec = document.get("spec", {})
+        if document["kind"] == "CronJob":
+            spec = spec["jobTemplate"]["spec"]
+        if "template" in spec:
+            yield f"{document['kind']}/{document['metadata']['name']}", spec["template"]
+
+
+def metrics_of_the_service():
+    """Every name that the service's exposition may have, suffixes of counters and histograms too."""
+    from service.telemetry.metrics import Metrics
+
+    suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
+    return {m.name + s for m in Metrics().registry.collect() for s in suffixes.get(m.type, ("",))}
+
+
+def dashboards():
+    return {path.stem: json.loads(path.read_text()) for path in sorted((CHART / "dashboards").glob("*.json"))}
