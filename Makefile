@@ -22,6 +22,10 @@ $(ENGINE): $(GATEWAY) service/engine/install.py constraints.txt
 serve: $(GATEWAY) $(if $(SLUICEGATE_ENGINE_URL),,$(ENGINE))  ## the guarded chat service with a real model on http://127.0.0.1:8080 (PORT=...)
 	@exec .venv/bin/sluicegate serve
 
+.PHONY: demo
+demo: $(GATEWAY)  ## varied traffic through the running service, so that the console is full (URL=..., KEY=..., ROUNDS=3)
+	@.venv/bin/python -m bench.demo --url $(or $(URL),http://127.0.0.1:8080) --rounds $(or $(ROUNDS),3)
+
 # the console is tested in a browser; without one those tests are skipped and say so
 .PHONY: browser
 browser:

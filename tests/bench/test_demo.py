@@ -1,0 +1,33 @@
+"""The demonstration through the real gateway as a process of its own; only the model is a script."""
+
+import sqlalchemy as sa
+
+from bench.demo import HARMLESS, REFUSED, run, to_be_cut
+from guards.trigger import START, trigger
+from service.ledger.desk import AppealRow, ReportRow, ReviewItem
+from service.ledger.ledger import open_store
+from service.settings import Settings
+from tests.gateway import KEY, gateway, wire
+
+
+async def test_the_demonstration_fills_the_console(tmp_path):
+    """Exchanges are answered, refused, cut and left; reports and appeals are in the queues, the urgent one too."""
+    text = "Here is a word: " + trigger("response_harm") + " and more behind it, which is never seen."
+    async with wire(text, pause_s=0.001) as engine, gateway(tmp_path, engine_url=engine) as (_, url):
+        done = await run(url, 1, KEY)
+    assert done["exchanges"]["refused"] == len(REFUSED)
+    assert done["exchanges"]["left"] == 1
+    assert done["exchanges"]["cut"] >= len(HARMLESS)
+    assert done["said"] == {"thumbs_up": 4, "rating": 1, "thumbs_down": 1, "report": 2, "received": 2}
+    store = open_store(Settings(home=tmp_path))
+    async with store.read() as session:
+        found = set((await session.execute(sa.select(ReviewItem.queue, ReviewItem.why))).all())
+    counted = await store.count(AppealRow, ReportRow)
+    await store.close()
+    assert {("default", "flagged"), ("default", "appeal"), ("default", "report"), ("urgent", "report")} <= found
+    assert counted == {"appeals": 2, "reports": 8}
+
+
+def test_no_request_of_the_demonstration_holds_what_its_answer_must():
+    """The form that makes a model write a trigger does not hold the trigger, which would be refused as input."""
+    assert START not in str(to_be_cut())
