@@ -4,7 +4,7 @@ PYTHON ?= python3
 GATEWAY := .venv/.ready
 ENGINE := .venv-engine/.ready
 
-.PHONY: help serve test prove bench lint clean
+.PHONY: help serve test prove bench lint tools clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
@@ -43,6 +43,9 @@ bench: $(GATEWAY) $(ENGINE)  ## speed beside the very same vLLM without the gate
 
 lint: $(GATEWAY)  ## ruff, mypy, import-linter
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
+
+tools:  ## helm, promtool, hadolint, kubernetes-validate for the tests of the chart, into var/tools
+	@PYTHON=$(PYTHON) helm/tools.sh
 
 clean:  ## remove both environments (var/ stays)
 	@rm -rf .venv .venv-engine
