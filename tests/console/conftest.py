@@ -18,6 +18,7 @@ def browser():
     if not os.access(CHROMIUM, os.X_OK):
         pytest.skip("no browser. Run: sudo apt-get install -y chromium")
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra: test)")
+    api.expect.set_options(timeout=20_000)
     with api.sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield chromium

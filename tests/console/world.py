@@ -90,15 +90,15 @@ class World:
 
 
 @contextmanager
-def world(home, **changes):
-    """Serves until the block ends."""
+def world(home, logins=(), **changes):
+    """Serves until the block ends, to `logins`, who are moderators, or to one user of each role and more."""
     settings = Settings(home=home, requests_per_minute=1_000_000, console_blind_share=0.0).model_copy(update=changes)
     made, started, stopped = World(settings=settings), threading.Event(), threading.Event()
     sockets = [socket.socket() for _ in range(2)]
     for one in sockets:
         one.bind(("127.0.0.1", 0))
     made.api, made.console = (f"http://127.0.0.1:{one.getsockname()[1]}" for one in sockets)
-    thread = threading.Thread(target=lambda: asyncio.run(_serve(made, sockets, started, stopped)), daemon=True)
+    thread = threading.Thread(target=lambda: asyncio.run(_serve(made, sockets, logins, started, stopped)), daemon=True)
     thread.start()
     assert started.wait(60), "the service did not start"
     try:
@@ -110,7 +110,7 @@ def world(home, **changes):
             one.close()
 
 
-async def _serve(made, sockets, started, stopped):
+async def _serve(made, sockets, logins, started, stopped):
     made.ledger, made.loop = SqlLedger(made.settings), asyncio.get_running_loop()
     await made.ledger.start()
     made.store = open_store(made.settings)
@@ -119,12 +119,10 @@ async def _serve(made, sockets, started, stopped):
         engine = ParrotEngine()
         gate = Gate(engine, judges, made.ledger, lambda _: POLICY, metrics, 64)
         api = create_api(Api(gate, FixedKeys(CALLERS), made.settings, metrics, judges.guards, engine.ready))
-        for role in ROLES:
-            await create_user(made.store, role, PASSWORD, (role,))
-        for login in ("ada", "bob"):
-            await create_user(made.store, login, PASSWORD, ("moderator",), name=login.title())
-        await create_user(made.store, "new", PASSWORD, ("moderator",))
-        await set_preferences(made.store, "new", {"change_password": True})
+        for login in logins or (*ROLES, "ada", "bob", "new"):
+            await create_user(made.store, login, PASSWORD, (login if login in ROLES else "moderator",))
+            if login == "new":
+                await set_preferences(made.store, login, {"change_password": True})
         apps = api, create_console(made.store, made.settings)
         servers = [uvicorn.Server(uvicorn.Config(a, log_config=None, lifespan="off")) for a in apps]
         tasks = [asyncio.create_task(s.serve(sockets=[one])) for s, one in zip(servers, sockets, strict=True)]

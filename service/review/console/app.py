@@ -5,6 +5,8 @@ from pathlib import Path
 from typing import Final
 
 import structlog
+from limits.aio.storage import MemoryStorage
+from limits.aio.strategies import MovingWindowRateLimiter
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
@@ -28,10 +30,11 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """What the pages need."""
+    """What the pages need. `attempts`: to log in, by address."""
 
     store: Store
     settings: Settings
+    attempts: MovingWindowRateLimiter
 
 
 def create_console(store: Store, settings: Settings) -> ASGIApp:
@@ -49,7 +52,7 @@ def create_console(store: Store, settings: Settings) -> ASGIApp:
             Exception: _broken,
         },
     )
-    app.state.console = Console(store, settings)
+    app.state.console = Console(store, settings, MovingWindowRateLimiter(MemoryStorage()))
     return Sealed(app)
 
 
