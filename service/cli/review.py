@@ -89,24 +89,53 @@ def decide(
 
 
 @app.command()
-def export(out: Annotated[Path, typer.Option(help="the file to write; it holds plain text, keep it safe")]) -> None:
-    """Write decided exchanges as training data, one JSON object a line.
+def export(
+    out: Annotated[Path, typer.Option(help="the file to write; it holds plain text, keep it safe")],
+    preferences: Annotated[bool, typer.Option("--preferences", help="pairs of ranked answers, in TRL's form")] = False,
+) -> None:
+    """Write decided exchanges as training data, or ranked answers as preference pairs; one JSON object a line.
 
     Example: sluicegate review export --out decisions.jsonl
     """
     from service.cli.opened import opened, told
     from service.review.export import note, rows
+    from service.review.rankings import pairs
 
     async def work() -> int:
         async with opened() as (store, _):
-            made = [row async for row in rows(store)]
+            made = [row async for row in (pairs(store) if preferences else rows(store))]
             data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made).encode()
             out.touch(mode=0o600)
             out.write_bytes(data)
-            await note(store, "cli", "guards", made, data)
+            await note(store, "cli", "preferences" if preferences else "guards", made, data)
         return len(made)
 
     typer.echo(f"{told(work())} examples in {out}")
+
+
+@app.command()
+def candidates(
+    prompt: Annotated[str, typer.Argument(help="what the model is asked")],
+    key: Annotated[str, typer.Option(envvar="KEY", help="a client key of the running service")],
+    url: Annotated[str, typer.Option(help="the running service")] = "http://127.0.0.1:8080",
+    count: Annotated[int, typer.Option(min=2, max=4, help="how many answers")] = 3,
+    model: Annotated[list[str] | None, typer.Option(help="a model or adapter; may be given again")] = None,
+) -> None:
+    """Draw answers through the gate and put them up for ranking, anonymous and shuffled.
+
+    Example: sluicegate review candidates "Why do cats purr?" --count 3
+    """
+    from service.cli.opened import opened, told
+    from service.review.drawing import draw, on_record
+    from service.review.rankings import ask
+
+    async def work() -> None:
+        drawn = await draw(url, key, prompt, count, model or ())
+        async with opened() as (store, _):
+            await on_record(store, drawn)
+            typer.echo(await ask(store, prompt, drawn, "cli"))
+
+    told(work())
 
 
 @app.command()

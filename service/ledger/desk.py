@@ -207,6 +207,35 @@ class AppealRow(Base):
     decided_at: Mapped[float | None]
 
 
+class CandidateRow(Base):
+    """One of the answers that a ranking is between, in the order they are shown. Its texts are sealed under its id."""
+
+    __tablename__ = "candidates"
+    __table_args__ = (UniqueConstraint("task_id", "position"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    task_id: Mapped[str]
+    position: Mapped[int]
+    exchange_id: Mapped[str] = mapped_column(ForeignKey(Exchange.id), index=True)
+    model: Mapped[str]
+    at: Mapped[float]
+
+
+class RankingRow(Base):
+    """`places`: candidate -> 1 (best) and on, ties share one. `scores`: candidate -> quality -> 1 to 5."""
+
+    __tablename__ = "rankings"
+    __table_args__ = (UniqueConstraint("task_id", "reviewer"),)
+
+    id: Mapped[str] = mapped_column(primary_key=True)
+    task_id: Mapped[str]
+    reviewer: Mapped[str]
+    at: Mapped[float]
+    places: Mapped[Json]
+    scores: Mapped[Json]
+    all_bad: Mapped[bool]
+
+
 class OutboxRow(Base):
     """An effect of a decision, held until it can no longer be undone."""
 

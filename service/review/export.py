@@ -40,7 +40,7 @@ async def note(store: Store, by: str, kind: str, made: Sequence[Json], data: byt
     row = {"id": export_id, "at": time.time(), "by": by, "kind": kind, "examples": len(made)}
     async with store.write() as connection:
         await connection.execute(sa.insert(ExportRow).values(**row, digest=hashlib.sha256(data).hexdigest()))
-        if ids := sorted({example["group"] for example in made}):
+        if ids := sorted({id_ for example in made for id_ in example.get("exchanges", (example["group"],))}):
             items = [{"export_id": export_id, "exchange_id": id_} for id_ in ids]
             await connection.execute(sa.insert(ExportItem), items)
         await audit.append(connection, store.vault, by, "export", export_id, kind=kind, examples=len(made))

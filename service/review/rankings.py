@@ -1,0 +1,192 @@
+"""Which of several answers is better: anonymous candidates in a random order, ranked by people, as preference pairs.
+
+Candidates come through the gate: whatever it flagged is none.
+"""
+
+import time
+import uuid
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import permutations
+from random import SystemRandom
+from typing import Any, Final
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from service.gate.exchange import Json
+from service.ledger import audit
+from service.ledger.desk import CandidateRow, RankingRow
+from service.ledger.models import Exchange
+from service.ledger.store import Store
+from service.review.export import LICENSE
+from service.review.feedback import kept_apart, scrubbed
+from service.review.reviewer import Reviewer, ReviewError, Unknown
+
+QUALITIES: Final = ("accuracy", "relevance", "coherence", "safety")
+
+
+@dataclass(frozen=True, slots=True)
+class Drawn:
+    """An answer that came through the gate."""
+
+    exchange_id: str
+    model: str
+    answer: str
+
+
+@dataclass(frozen=True, slots=True)
+class Task:
+    """`answers`: candidate -> text, in the order they are to be shown. Whose answers they are is not told."""
+
+    id: str
+    prompt: str
+    answers: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Ranking:
+    """`places`: every candidate's, 1 is best, ties share one. `scores`: candidate -> quality -> 1 to 5, where given.
+
+    `preferred`: an answer better than all of them, an edited one say.
+    """
+
+    places: Mapping[str, int]
+    scores: Mapping[str, Mapping[str, int]] = field(default_factory=dict)
+    all_bad: bool = False
+    preferred: str = ""
+
+
+async def ask(store: Store, prompt: str, drawn: Sequence[Drawn], by: str) -> str:
+    """Puts 2 to 4 different answers up for ranking, shuffled; returns the task's id. Raises ReviewError."""
+    if not 2 <= len(drawn) <= 4 or len({d.answer for d in drawn}) != len(drawn):
+        raise ReviewError("a ranking is between 2 to 4 different answers")
+    task_id, now = "task_" + uuid.uuid4().hex, time.time()
+    async with store.write() as connection:
+        ids = {d.exchange_id for d in drawn}
+        clean = sa.select(Exchange.id).where(Exchange.id.in_(ids), ~Exchange.flagged, Exchange.erased_at.is_(None))
+        clean = clean.where(Exchange.outcome == "completed")
+        if missing := sorted(ids - set(await connection.scalars(clean))):
+            raise ReviewError(f"no clean exchange on record: {', '.join(missing)}; such an answer is no candidate")
+        for position, one in enumerate(SystemRandom().sample(list(drawn), len(drawn))):
+            row = {"id": "cand_" + uuid.uuid4().hex, "task_id": task_id, "position": position, "at": now}
+            row |= {"exchange_id": one.exchange_id, "model": one.model}
+            await connection.execute(sa.insert(CandidateRow).values(**row))
+            texts = {"prompt": scrubbed(prompt), "answer": scrubbed(one.answer)}
+            await store.add_text(connection, one.exchange_id, str(row["id"]), texts)
+        await audit.append(connection, store.vault, by, "ranking_ask", task_id, candidates=len(drawn))
+    return task_id
+
+
+async def next_task(store: Store, reviewer: Reviewer) -> Task | None:
+    """The oldest task that they have not ranked and whose texts are all there. None: there is none."""
+    mine = sa.exists().where(RankingRow.task_id == CandidateRow.task_id, RankingRow.reviewer == reviewer.name)
+    gone = sa.exists().where(Exchange.id == CandidateRow.exchange_id, Exchange.erased_at.is_not(None))
+    apart = sa.select(CandidateRow.task_id).where(sa.or_(gone, kept_apart(CandidateRow.exchange_id)))
+    query = sa.select(CandidateRow.task_id).where(~mine, CandidateRow.task_id.not_in(apart))
+    async with store.read() as session:
+        task_id = await session.scalar(query.order_by(CandidateRow.at, CandidateRow.task_id).limit(1))
+    if task_id is None:
+        return None
+    await audit.record(store, reviewer.name, "read", task_id)
+    return await _task(store, task_id)
+
+
+async def rank(store: Store, task_id: str, reviewer: Reviewer, said: Ranking) -> str:
+    """Records a ranking; a reviewer ranks a task once. Returns its id. Raises ReviewError."""
+    task = await _task(store, task_id)
+    check(task, said)
+    ranking_id = "rank_" + uuid.uuid4().hex
+    row: Json = {"id": ranking_id, "task_id": task_id, "reviewer": reviewer.name, "at": time.time()}
+    row |= {"places": dict(said.places), "all_bad": said.all_bad}
+    row["scores"] = {candidate: dict(given) for candidate, given in said.scores.items()}
+    try:
+        async with store.write() as connection:
+            await connection.execute(sa.insert(RankingRow).values(**row))
+            if said.preferred:
+                first = sa.select(CandidateRow.exchange_id).where(CandidateRow.task_id == task_id).limit(1)
+                exchange_id = str(await connection.scalar(first.order_by(CandidateRow.position)))
+                await store.add_text(connection, exchange_id, ranking_id, {"preferred": scrubbed(said.preferred)})
+            await audit.append(connection, store.vault, reviewer.name, "rank", task_id, ranking_id=ranking_id)
+    except IntegrityError:
+        raise ReviewError("you ranked this already; take the next one") from None
+    return ranking_id
+
+
+def check(task: Task, said: Ranking) -> None:
+    """Raises ReviewError when not every candidate has a place, or something is unknown."""
+    if said.places.keys() != task.answers.keys():
+        raise ReviewError(f"every candidate has a place: {', '.join(task.answers)}")
+    if not all(1 <= place <= len(task.answers) for place in said.places.values()):
+        raise ReviewError(f"places are 1 (best) to {len(task.answers)}; ties share one")
+    for candidate, given in said.scores.items():
+        if candidate not in task.answers or not given.keys() <= set(QUALITIES):
+            raise ReviewError(f"scores are of candidates of this task, for: {', '.join(QUALITIES)}")
+        if not all(1 <= score <= 5 for score in given.values()):
+            raise ReviewError("scores are 1 to 5")
+
+
+def preferences(task: Task, said: Sequence[Ranking]) -> list[Json]:
+    """Pairs in TRL's conversational form: what most reviewers place higher against what they place lower.
+
+    Ties and draws give none; who calls all of them bad prefers none of them; an edited answer is preferred to each.
+    """
+    wins = Counter[tuple[str, str]]()
+    for one in (one for one in said if not one.all_bad):
+        wins.update((a, b) for a, b in permutations(one.places, 2) if one.places[a] < one.places[b])
+    pairs = [
+        _pair(task, task.answers[a], task.answers[b], wins[a, b] / (wins[a, b] + wins[b, a]))
+        for a, b in permutations(task.answers, 2)
+        if wins[a, b] > wins[b, a]
+    ]
+    edited = [one.preferred for one in said if one.preferred]
+    return pairs + [
+        _pair(task, text, other, 1.0) for text in edited for other in task.answers.values() if text != other
+    ]
+
+
+async def pairs(store: Store) -> AsyncIterator[Json]:
+    """Of all rankings whose texts are all there; `exchanges` are those they came from. None of what is restricted."""
+    async with store.read() as session:
+        ranked = (await session.scalars(sa.select(RankingRow).order_by(RankingRow.at))).all()
+        candidates = (await session.scalars(sa.select(CandidateRow).order_by(CandidateRow.position))).all()
+        apart = sa.select(CandidateRow.task_id).where(kept_apart(CandidateRow.exchange_id))
+        hidden = set(await session.scalars(apart))
+    of_task: dict[str, list[RankingRow]] = defaultdict(list)
+    for row in ranked:
+        of_task[row.task_id].append(row)
+    for task_id, rows in of_task.items():
+        exchange_ids = [c.exchange_id for c in candidates if c.task_id == task_id]
+        texts = await store.texts(exchange_ids[0])
+        try:
+            task = await _task(store, task_id)
+        except Unknown:
+            continue
+        said = [Ranking(r.places, r.scores, r.all_bad, texts.get(r.id, {}).get("preferred", "")) for r in rows]
+        for number, pair in enumerate(preferences(task, said) if task_id not in hidden else ()):
+            yield {"id": f"{task_id}:{number}", **pair, "group": exchange_ids[0], "exchanges": exchange_ids}
+
+
+async def _task(store: Store, task_id: str) -> Task:
+    """Raises Unknown when there is none, or a text of it was erased."""
+    async with store.read() as session:
+        query = sa.select(CandidateRow).where(CandidateRow.task_id == task_id).order_by(CandidateRow.position)
+        rows = (await session.scalars(query)).all()
+    found: dict[str, Any] = {}
+    for row in rows:
+        found[row.id] = (await store.texts(row.exchange_id)).get(row.id)
+    if not found or None in found.values():
+        raise Unknown(f"there is no task {task_id!r}, or its texts were erased")
+    return Task(task_id, next(iter(found.values()))["prompt"], {id_: text["answer"] for id_, text in found.items()})
+
+
+def _pair(task: Task, chosen: str, rejected: str, agreement: float) -> Json:
+    return {
+        "prompt": [{"role": "user", "content": task.prompt}],
+        "chosen": [{"role": "assistant", "content": chosen}],
+        "rejected": [{"role": "assistant", "content": rejected}],
+        "agreement": agreement,
+        "source": "human",
+        "license": LICENSE,
+    }
