@@ -75,7 +75,7 @@ def test_values_know_every_setting():
         for name in set(Settings.model_fields) - may - elsewhere
         if f"SLUICEGATE_{name.upper()}," not in text and f'"SLUICEGATE_{name.upper()}"' not in text
     }
-    assert missing == set()
+    assert missing == set(), "add them to gateway.settings or console.settings in values.schema.json"
     assert may <= set(Settings.model_fields)
 
 

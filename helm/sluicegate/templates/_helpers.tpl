@@ -25,7 +25,7 @@ helm.sh/chart: {{ printf "%s-%s" .root.Chart.Name .root.Chart.Version }}
 {{- end -}}
 
 {{- define "sluicegate.secret" -}}
-{{ required "secrets.existingSecret is the name of the secret with database-url, master-key and admin-key: docs/deploy.md" .Values.secrets.existingSecret }}
+{{ required "secrets.existingSecret is the name of the secret with database-url, master-key, client-key and admin-key: docs/deploy.md" .Values.secrets.existingSecret }}
 {{- end -}}
 
 {{/* One variable from the secret. Call with root, name, key; nothing where the key has no name. */}}
