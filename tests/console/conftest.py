@@ -2,7 +2,6 @@
 
 import os
 import shutil
-from contextlib import contextmanager
 
 import pytest
 
@@ -46,11 +45,14 @@ def opened(browser, desk):
         watch(page, made)
         if login:
             log_in(page, login)
+        if login and options.get("java_script_enabled", True):
+            ready(page)
         return page
 
     desk.fresh()
     yield open_
-    faults = [fault for context in contexts for page in context.pages for fault in getattr(page, "faults", [])]
+    pages = [page for context in contexts for page in context.pages]
+    faults = [f for page in pages for f in page.faults if not any(word in f for word in page.allowed)]
     for context in contexts:
         context.close()
     assert faults == []
@@ -58,7 +60,8 @@ def opened(browser, desk):
 
 def watch(page, made):
     """Notes dialogs, errors, violations of the policy and requests to elsewhere in `page.faults`."""
-    page.faults = faults = []
+    page.faults, page.allowed = [], []
+    faults = page.faults
     page.on("dialog", lambda dialog: (faults.append(f"dialog: {dialog.message}"), dialog.dismiss()))
     page.on("pageerror", lambda error: faults.append(f"error: {error}"))
     page.on(
@@ -68,12 +71,15 @@ def watch(page, made):
     page.add_init_script("addEventListener('securitypolicyviolation', e => console.error(e.violatedDirective))")
 
 
-@contextmanager
-def expected(page, *words):
+def allow(page, *words):
     """Lets faults that hold one of the words pass: the browser itself reports a status of 4xx as an error."""
-    before = len(page.faults)
-    yield
-    page.faults[before:] = [f for f in page.faults[before:] if not any(w in f for w in words)]
+    page.allowed += words
+
+
+def ready(page):
+    """Waits until the page's script is there: keys pressed before do nothing."""
+    expect = pytest.importorskip("playwright.sync_api").expect
+    expect(page.locator("html.scripted")).to_have_count(1)
 
 
 def log_in(page, login, password=PASSWORD):
