@@ -61,7 +61,7 @@ def test_weights_go_back(found):
 
 
 def test_heads_are_fitted_anew(found):
-    """Half a regression and half a random head are right on most held-out rows, with the lexical part on all but a few."""
+    """Half a regression and half a random head are right on most held-out rows, the whole guard on nearly all."""
     assert found["deep"] > 0.8
     assert found["both"] > 0.95
 
