@@ -4,6 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from service.ledger.routing import item_id
+from service.review.decisions import Decision, decide
 from tests.console.conftest import allow, ready
 
 SCHEMES = ["light", "dark"]
@@ -18,8 +19,9 @@ def violations(page):
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
-def test_pages_have_no_violation(opened, scheme):
-    """Each page by its address, errors too, in light and dark."""
+def test_pages_have_no_violation(opened, desk, scheme):
+    """Each page by its address, errors too, in light and dark; figures of decisions among them."""
+    desk.run(decide(desk.store, desk.ids[2], Decision("cli", input="ok", action="over_block")))
     page = opened("admin", color_scheme=scheme)
     for path in (
         "/",
