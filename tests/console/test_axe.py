@@ -27,6 +27,7 @@ def test_pages_have_no_violation(opened, desk, scheme):
         "/",
         "/queue",
         "/search?text=none",
+        "/voices",
         "/quality",
         "/policies",
         "/audit",

@@ -19,7 +19,19 @@ from service.ledger.crypto import SealError
 from service.ledger.store import Store
 from service.review.console.auth import Denied, Page, admitted
 from service.review.console.headers import Sealed
-from service.review.console.pages import audit, item, judging, login, preferences, quality, queue, reveal, shift, users
+from service.review.console.pages import (
+    audit,
+    item,
+    judging,
+    login,
+    preferences,
+    quality,
+    queue,
+    reveal,
+    shift,
+    users,
+    voices,
+)
 from service.review.console.view import render
 from service.review.reviewer import ReviewError
 from service.settings import Settings
@@ -76,6 +88,7 @@ _PAGES: Final[tuple[tuple[str, list[str], Page], ...]] = (
     ("/preferences", _POST, preferences.save),
     ("/queue", _GET, queue.page),
     ("/search", _GET, queue.found),
+    ("/voices", _GET, voices.page),
     ("/items/{item_id}", _GET, item.page),
     ("/items/{item_id}/reveal", _POST, reveal.reveal),
     ("/items/{item_id}/claim", _POST, judging.take),

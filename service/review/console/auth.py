@@ -39,6 +39,7 @@ ACCESS: Final[Mapping[str, frozenset[Role] | None]] = {
     "/beat": DECIDES,
     "/queue": LOOKS,
     "/search": LOOKS,
+    "/voices": LOOKS,
     "/items/{item_id}": LOOKS,
     "/items/{item_id}/reveal": LOOKS,
     "/items/{item_id}/comment": LOOKS,

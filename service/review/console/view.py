@@ -30,6 +30,7 @@ _NAVIGATION: Final = (
     ("/", "My shift"),
     ("/queue", "Queue"),
     ("/search", "Search"),
+    ("/voices", "Appeals"),
     ("/quality", "Quality"),
     ("/policies", "Policies"),
     ("/audit", "Audit"),

@@ -22,8 +22,10 @@ from service.review.console.state import claim_of, decision_of, guard_visible, u
 from service.review.console.view import render
 from service.review.exposures import expose
 from service.review.reviewer import Role
+from service.review.similar import near_duplicates
 
 LOOK_S: Final = 3600.0  # how long what was revealed stays open to somebody who holds no claim
+MOST_ALIKE: Final = 5
 DIGITS: Final = (
     "harm", "response_harm", "hate", "toxicity", "self_harm", "sexual", "violence", "injection", "child_exploitation",
     "pii",
@@ -88,6 +90,7 @@ async def show(request: Request, item_id: str, form: Json, fault: str = "") -> R
         fault=fault,
         opened=seen.opened,
         scores=_scores(seen, who),
+        alike=await near_duplicates(console.store, found.exchange.id, MOST_ALIKE) if _told(seen, who) else (),
         digits=DIGITS,
         others=[name for name in CATEGORIES if name not in DIGITS],
         taxonomy=CATEGORIES,
@@ -105,6 +108,11 @@ def _scores(seen: Looked, who: Visitor) -> str:
     """`shown`, or why not: `blind` (of the sample) or `later`. What is not shown is nowhere in the page."""
     open_to_them = seen.opened.decided or Role.AUDITOR in who.user.roles or seen.opened.entry.state != "open"
     return "shown" if open_to_them or seen.visible else "blind"
+
+
+def _told(seen: Looked, who: Visitor) -> bool:
+    """Whether what others decided, of this item or of one like it, can no longer sway them."""
+    return seen.opened.decided or who.reviewer.leads or Role.AUDITOR in who.user.roles
 
 
 async def _again(request: Request) -> Json:
