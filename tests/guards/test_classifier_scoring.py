@@ -59,8 +59,8 @@ def test_a_missing_file_is_a_clear_error(files):
 
 
 def test_what_ships_is_listed():
-    """`guards list` names the default guard and what it judges where."""
-    done = run(app, ["list"])
-    assert done.exit_code == 0
-    assert "default" in done.output
-    assert "response_harm" in done.output
+    """`guards list` names the default guard, `guards show` tells what it judges where."""
+    listed, shown = run(app, ["list"]), run(app, ["show", "default"])
+    assert (listed.exit_code, shown.exit_code) == (0, 0)
+    assert "default" in listed.output
+    assert "response_harm" in shown.output
