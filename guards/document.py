@@ -67,7 +67,7 @@ def faults_of(error: ValidationError, lines: Mapping[Place, int], top: str = "fi
             if (*where, part) in lines:
                 where = (*where, part)
                 name.append(part)
-            elif part == str(e["loc"][-1]) and part != "[key]":  # a missing field; what else is not in the file is a tag of pydantic's
+            elif part == str(e["loc"][-1]) and part != "[key]":  # missing; what else the file lacks is pydantic's tag
                 name.append(part)
         yield lines.get(where, 1), ".".join(name) or top, PLAIN.get(e["type"], e["msg"])
 

@@ -141,7 +141,6 @@ def test_a_picture_is_no_text():
 def test_a_growing_disguise_is_read_as_soon_as_it_says_something():
     """In a stream, the text so far is read: the forbidden words appear no later than two letters after their last."""
     coded = base64.b64encode(SAID.encode()).decode()
-    whole = len(SAID)
     for end in range(16, len(coded)):
         said = SAID[: max(0, end * 3 // 4 - 2)].rsplit(" ", 1)[0]
         assert not said or len(said) < 9 or any(said in r for r in read(coded[:end])), end
