@@ -12,7 +12,7 @@ FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "-
 FLAGS += ["--disable-component-update", "--disable-sync", "--disable-dev-shm-usage"]
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")  # while it is there a loop of its own runs in this thread: no test of another kind may
 def browser():
     if not os.access(CHROMIUM, os.X_OK):
         pytest.skip("no browser. Run: sudo apt-get install -y chromium")
