@@ -41,11 +41,11 @@ RECIPE: Final = Path("training/recipes/guard.yaml")
 LENGTHS: Final = (200, 500, 1000, 2000)  # tokens
 LONG: Final = LENGTHS[0] * TOKEN_CHARS  # characters
 TARGETS: Final = {
-    "hard prompts": 0.02,
-    "held-out answers": 0.005,
-    "held-out answers, joined": 0.005,
-    "long answers of another source": 0.005,
-    "documents of another source, as answers": 0.005,
+    "hard_prompts": 0.02,
+    "held_out_answers": 0.005,
+    "held_out_answers_joined": 0.005,
+    "long_answers_of_another_source": 0.005,
+    "documents_of_another_source_as_answers": 0.005,
 }
 AT_ONCE: Final = 8
 UNNAMED: Final = "t0_prompts"  # a source whose licence keeps it out of every recipe
@@ -81,21 +81,19 @@ def sets(size: Size) -> dict[str, list[Ask]]:
     answers = [r for r in held if r.is_response and r.prompt]
     documents = [r for r in other if not r.is_response and len(r.text) >= LONG]
     return {
-        "plain prompts": [Ask(p) for p in PLAIN],
-        "hard prompts": [Ask(p) for p in untrained(HARD, made_by.machine_rows, made_by.seed)],
-        "held-out prompts": [Ask(r.text) for r in _some([r for r in held if not r.is_response], size.prompts, random)],
-        "prompts of another source": [
+        "plain_prompts": [Ask(p) for p in PLAIN],
+        "hard_prompts": [Ask(p) for p in untrained(HARD, made_by.machine_rows, made_by.seed)],
+        "held_out_prompts": [Ask(r.text) for r in _some([r for r in held if not r.is_response], size.prompts, random)],
+        "prompts_of_another_source": [
             Ask(r.text) for r in _some([r for r in other if not r.is_response], size.tasks, random)
         ],
-        "held-out answers": [Ask(r.prompt, r.text) for r in _some(answers, size.answers, random)],
-        "held-out answers, joined": joined(answers, random)[: size.joined],
-        "long answers of another source": [
+        "held_out_answers": [Ask(r.prompt, r.text) for r in _some(answers, size.answers, random)],
+        "held_out_answers_joined": joined(answers, random)[: size.joined],
+        "long_answers_of_another_source": [
             Ask(PLAIN[0], r.text)
             for r in _some([r for r in other if r.is_response and len(r.text) >= LONG], 500, random)
         ],
-        "documents of another source, as answers": [
-            Ask(PLAIN[0], r.text) for r in _some(documents, size.tasks, random)
-        ],
+        "documents_of_another_source_as_answers": [Ask(PLAIN[0], r.text) for r in _some(documents, size.tasks, random)],
     }
 
 

@@ -35,7 +35,7 @@ def test_refusals_are_counted_by_length():
 def test_an_exchange_is_refused_once():
     """Input and output refusals are told apart, with what they were for; an unjudged answer is not an allowed one."""
     asks = [Ask("a", "x" * 4000)] * 3
-    told = figures("hard prompts", asks, [outcome(900), outcome(refused_input=True), outcome()])
+    told = figures("hard_prompts", asks, [outcome(900), outcome(refused_input=True), outcome()])
     assert (told["refused"]["count"], told["refused_input"], told["target"]) == (2, 1, 0.02)
     assert (told["refused_output"]["count"], told["within_tokens"]["1000"]["answers"]) == (1, 2)
     assert told["categories"] == {"output.hate": 1, "input.harm": 1}
