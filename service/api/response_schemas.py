@@ -5,7 +5,19 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Discriminator, Field, StringConstraints, Tag, WithJsonSchema, model_validator
 from pydantic_core import PydanticCustomError
 
-from service.api.schemas import Id, JsonObject, JsonObjectFormat, Model, Name, Strict, TextFormat, User, modality
+from service.api.schemas import (
+    Function,
+    Id,
+    JsonObjectFormat,
+    JsonSchema,
+    Model,
+    Name,
+    NamedFunction,
+    Strict,
+    TextFormat,
+    User,
+    modality,
+)
 
 PARTS = {  # kind of a content part -> the field that holds its text, what else it may have
     "input_text": ("text", frozenset[str]()),
@@ -105,25 +117,16 @@ Input = Annotated[
 ]
 
 
-class FunctionTool(Strict):
+class FunctionTool(Function):
     type: Literal["function"]
-    name: Name
-    description: str | None = None
-    parameters: JsonObject | None = None
-    strict: bool | None = None
 
 
-class NamedTool(Strict):
+class NamedTool(NamedFunction):
     type: Literal["function"]
-    name: Name
 
 
-class JsonSchemaFormat(Strict):
+class JsonSchemaFormat(JsonSchema):
     type: Literal["json_schema"]
-    name: Name
-    description: str | None = None
-    schema_: JsonObject = Field(alias="schema")
-    strict: bool | None = None
 
 
 class TextOptions(Strict):

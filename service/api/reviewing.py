@@ -22,16 +22,18 @@ from service.review.decisions import UNDO_S, undo
 from service.review.entries import counts
 from service.review.reviewer import may_see
 
+LOOKED_FAILS = fails(401, 403, 404, 429, 503)
+SAID_FAILS = fails(400, 401, 403, 404, 409, 413, 415, 429, 503)
+
 
 def looking_again(api: Api) -> APIRouter:
     """For clients: feedback and appeals."""
     router = APIRouter(prefix="/v1", tags=["look again"])
-    fail = fails(400, 401, 403, 404, 409, 413, 415, 429, 503)
 
     @router.post(
         "/feedback",
         summary="Say what an answer was like, or report it",
-        responses=success("Feedback", examples.FEEDBACK) | fail,
+        responses=success("Feedback", examples.FEEDBACK) | SAID_FAILS,
         openapi_extra=request_body(FeedbackRequest, examples.FEEDBACK_REQUESTS),
     )
     async def give_feedback(request: Request) -> Response:
@@ -44,7 +46,7 @@ def looking_again(api: Api) -> APIRouter:
     @router.post(
         "/appeals",
         summary="Ask that somebody look again at what was held back",
-        responses=success("Appeal", examples.APPEAL) | fail,
+        responses=success("Appeal", examples.APPEAL) | SAID_FAILS,
         openapi_extra=request_body(AppealRequest, examples.APPEAL_REQUESTS),
     )
     async def lodge_appeal(request: Request) -> Response:
@@ -57,7 +59,7 @@ def looking_again(api: Api) -> APIRouter:
     @router.get(
         "/appeals/{appeal}",
         summary="How an appeal stands",
-        responses=success("Appeal", examples.APPEAL) | fails(401, 403, 404, 429, 503),
+        responses=success("Appeal", examples.APPEAL) | LOOKED_FAILS,
     )
     async def read_appeal(appeal: str, request: Request) -> Response:
         async with record(api) as store:
@@ -69,12 +71,18 @@ def looking_again(api: Api) -> APIRouter:
 def reviewing(api: Api) -> APIRouter:
     """For moderators: what waits, looking at it, deciding."""
     router = APIRouter(prefix="/v1/review", tags=["review"])
-    fail = fails(400, 401, 403, 404, 409, 413, 415, 429, 503)
-    read_fail = fails(401, 403, 404, 429, 503)
+    _finding(router, api)
+    _looking(router, api)
+    _deciding(router, api)
+    _letting_go(router, api)
+    return router
+
+
+def _finding(router: APIRouter, api: Api) -> None:
     blind_share = api.settings.console_blind_share
 
     @router.get(
-        "/counts", summary="What waits, by queue", responses=success("ReviewCounts", examples.COUNTS) | read_fail
+        "/counts", summary="What waits, by queue", responses=success("ReviewCounts", examples.COUNTS) | LOOKED_FAILS
     )
     async def review_counts(request: Request) -> Response:
         async with record(api) as store:
@@ -84,7 +92,7 @@ def reviewing(api: Api) -> APIRouter:
     @router.post(
         "/next",
         summary="The item to look at next, claimed",
-        responses=success("ReviewClaim", examples.CLAIM) | fail,
+        responses=success("ReviewClaim", examples.CLAIM) | SAID_FAILS,
         openapi_extra=request_body(review.NextRequest, examples.NEXT_REQUESTS),
     )
     async def review_next(request: Request) -> Response:
@@ -98,7 +106,13 @@ def reviewing(api: Api) -> APIRouter:
                 return JsonResponse({"object": "review.claim", "token": None, "leased_until": None, "item": None})
             return JsonResponse(review.claimed(held, await review.shown(store, held.item.id, who, blind_share)))
 
-    @router.get("/items/{item}", summary="Look at an item", responses=success("ReviewItem", examples.ITEM) | read_fail)
+
+def _looking(router: APIRouter, api: Api) -> None:
+    blind_share = api.settings.console_blind_share
+
+    @router.get(
+        "/items/{item}", summary="Look at an item", responses=success("ReviewItem", examples.ITEM) | LOOKED_FAILS
+    )
     async def review_item(item: str, request: Request) -> Response:
         async with record(api) as store:
             who = review.reviewer_of(request.state.caller)
@@ -107,7 +121,7 @@ def reviewing(api: Api) -> APIRouter:
     @router.post(
         "/items/{item}/reveal",
         summary="Look at an item with its personal data",
-        responses=success("ReviewItem", examples.ITEM) | fail,
+        responses=success("ReviewItem", examples.ITEM) | SAID_FAILS,
         openapi_extra=request_body(review.RevealRequest, examples.REVEAL_REQUESTS),
     )
     async def review_reveal(item: str, request: Request) -> Response:
@@ -116,10 +130,14 @@ def reviewing(api: Api) -> APIRouter:
             who = review.reviewer_of(request.state.caller)
             return JsonResponse(await review.shown(store, item, who, blind_share, asked.reason))
 
+
+def _deciding(router: APIRouter, api: Api) -> None:
+    blind_share = api.settings.console_blind_share
+
     @router.post(
         "/decide",
         summary="Decide the item that a token claims",
-        responses=success("ReviewDone", examples.DECIDED) | fail,
+        responses=success("ReviewDone", examples.DECIDED) | SAID_FAILS,
         openapi_extra=request_body(review.DecideRequest, examples.DECIDE_REQUESTS),
     )
     async def review_decide(request: Request) -> Response:
@@ -132,7 +150,7 @@ def reviewing(api: Api) -> APIRouter:
     @router.post(
         "/undo",
         summary="Take a decision back, within seconds",
-        responses=success("ReviewClaim", examples.CLAIM) | fail,
+        responses=success("ReviewClaim", examples.CLAIM) | SAID_FAILS,
         openapi_extra=request_body(review.UndoRequest, examples.UNDO_REQUESTS),
     )
     async def review_undo(request: Request) -> Response:
@@ -142,17 +160,12 @@ def reviewing(api: Api) -> APIRouter:
             held = await undo(store, asked.decision_id, who)
             return JsonResponse(review.claimed(held, await review.shown(store, held.item.id, who, blind_share)))
 
-    _letting_go(router, api)
-    return router
-
 
 def _letting_go(router: APIRouter, api: Api) -> None:
-    fail = fails(400, 401, 403, 404, 409, 413, 415, 429, 503)
-
     @router.post(
         "/skip",
         summary="Leave an item to others",
-        responses=success("ReviewDone", examples.DONE) | fail,
+        responses=success("ReviewDone", examples.DONE) | SAID_FAILS,
         openapi_extra=request_body(review.SkipRequest, examples.SKIP_REQUESTS),
     )
     async def review_skip(request: Request) -> Response:
@@ -165,7 +178,7 @@ def _letting_go(router: APIRouter, api: Api) -> None:
     @router.post(
         "/heartbeat",
         summary="Keep an item for longer",
-        responses=success("ReviewDone", examples.DONE) | fail,
+        responses=success("ReviewDone", examples.DONE) | SAID_FAILS,
         openapi_extra=request_body(review.ClaimRequest, examples.CLAIM_REQUESTS),
     )
     async def review_heartbeat(request: Request) -> Response:
@@ -178,7 +191,7 @@ def _letting_go(router: APIRouter, api: Api) -> None:
     @router.post(
         "/release",
         summary="Give an item back undecided",
-        responses=success("ReviewDone", examples.DONE) | fail,
+        responses=success("ReviewDone", examples.DONE) | SAID_FAILS,
         openapi_extra=request_body(review.ClaimRequest, examples.CLAIM_REQUESTS),
     )
     async def review_release(request: Request) -> Response:
