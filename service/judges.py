@@ -1,10 +1,7 @@
 """Guards off the event loop: one lane a guard, batches without a timer, deadlines, failures as judgements."""
 
 import asyncio
-import hashlib
-import secrets
 import time
-from collections import OrderedDict
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -17,11 +14,10 @@ from guards.policy import Policy
 from guards.transport import Concurrent, Unreachable
 from guards.verdict import Judgement, Languages, Passage, Scores, Span, Stage
 from service.gate.languages import unread
+from service.known import Known
 from service.telemetry.metrics import Metrics
 
 OVERLAP_CHARS = 500  # of the parts of a passage that is too long for a guard to take at once
-REMEMBERED = 20_000  # passages a guard, a few hundred bytes each
-MOST_SPANS = 100  # a passage with more is judged again: rare, and large in memory
 
 
 class BatchedJudges:
@@ -103,7 +99,7 @@ class _Lane:
         self._calls = guard.calls_at_once if isinstance(guard, Concurrent) else 1
         self._threads = ThreadPoolExecutor(self._calls, thread_name_prefix=f"guard-{guard.name}")
         self._tasks: list[asyncio.Task[None]] = []
-        self._known = _Known(guard)
+        self._known = Known(guard)
         self._languages = languages_of(guard)
 
     def start(self) -> None:
@@ -261,38 +257,3 @@ def _worst(scores: Sequence[Scores], starts: Sequence[int]) -> Scores:
         Span(s.start + at, s.end + at, s.category) for p, at in zip(scores, starts, strict=True) for s in p.spans
     )
     return Scores(worst, tuple(dict.fromkeys(shifted)))
-
-
-class _Known:
-    """Scores of input passages: earlier turns of a conversation come again with every request.
-
-    Scores, never decisions: what a policy makes of them is worked out afresh each time, so its digest is no part of the
-    key. Answers are not remembered: a text that grows is never the same twice.
-    """
-
-    def __init__(self, guard: Guard) -> None:
-        self._guard = guard
-        self._key = secrets.token_bytes(32)
-        self._scores: OrderedDict[bytes, Scores] = OrderedDict()
-
-    def get(self, passage: Passage, tenant: str) -> Scores | None:
-        if passage.stage == "output":
-            return None
-        scores = self._scores.get(key := self._hash(passage, tenant))
-        if scores is not None:
-            self._scores.move_to_end(key)
-        return scores
-
-    def put(self, passage: Passage, tenant: str, scores: Scores) -> None:
-        if passage.stage == "output" or len(scores.spans) > MOST_SPANS:
-            return
-        self._scores[self._hash(passage, tenant)] = scores
-        if len(self._scores) > REMEMBERED:
-            self._scores.popitem(last=False)
-
-    def _hash(self, passage: Passage, tenant: str) -> bytes:
-        """Everything that the scores depend on. By tenant, or the time an answer takes would tell what others sent."""
-        p = passage
-        sizes = f"{p.since} {len(tenant)} {len(p.prompt)}"
-        text = "\0".join((self._guard.digest, p.kind, sizes, tenant, p.prompt, p.text)).encode("utf-8", "surrogatepass")
-        return hashlib.blake2b(text, key=self._key, digest_size=16).digest()
