@@ -12,13 +12,13 @@ from service.api.schemas import Id, Name, Strict
 from service.gate.exchange import Caller, Json, Role
 from service.ledger.desk import ClaimRow
 from service.ledger.store import Store
+from service.review.blind import guard_visible
 from service.review.cases import OpenedItem, item
 from service.review.claims import Claimed
-from service.review.console.parts import parts
-from service.review.console.pieces import personal
-from service.review.console.state import guard_visible
 from service.review.decisions import Assessment, Decision, Label, submit
 from service.review.exposures import expose
+from service.review.parts import parts
+from service.review.pieces import personal
 from service.review.reviewer import Reviewer, ReviewError
 
 Text = Annotated[str, StringConstraints(max_length=MOST_CHARS)]

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from guards.verdict import Span
 from service.review.console.care import PAUSE_S, _stretch
-from service.review.console.pieces import personal, pieces
+from service.review.pieces import personal, pieces
 
 
 @given(st.text(max_size=200), st.integers(0, 200), st.integers(0, 200))

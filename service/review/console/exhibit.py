@@ -3,8 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from service.review.console.parts import CHUNK, Part
-from service.review.console.pieces import Piece, personal, pieces
+from service.review.parts import CHUNK, Part
+from service.review.pieces import Piece, personal, pieces
 
 OPENS = frozenset({"view", "reveal", "personal_data"})  # a peek ends by itself
 

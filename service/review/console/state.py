@@ -49,9 +49,3 @@ async def undoable(store: Store, decision_id: str, reviewer: Reviewer) -> int | 
         return None
     left = int(found.at + UNDO_S - time.time())
     return left if left > 0 else None
-
-
-def guard_visible(store: Store, item_id: str, reviewer: Reviewer, blind_share: float) -> bool:
-    """Whether the guards' scores are on the screen before the decision: the same at every look, and nobody's choice."""
-    drawn = int(store.vault.keyed_hash("blind", f"{item_id}/{reviewer.name}")[:8], 16)
-    return drawn >= blind_share * 2**32

@@ -10,7 +10,7 @@ from starlette.responses import HTMLResponse
 
 from service.review.console.auth import ACCESS, mark
 from service.review.console.keyboard import KEYS
-from service.review.console.pieces import pieces
+from service.review.pieces import pieces
 
 SAID: Final = {
     "decided": "Decided.",

@@ -11,16 +11,17 @@ from guards.policy import PolicyError, load_file
 from guards.taxonomy import CATEGORIES
 from service.gate.exchange import Json
 from service.ledger.desk import CAUSES
+from service.review.blind import guard_visible
 from service.review.cases import OpenedItem
 from service.review.cases import item as open_item
 from service.review.claims import SKIP_REASONS
 from service.review.console.auth import DECIDES, Visitor, visitor
 from service.review.console.care import covers, day, shown
 from service.review.console.exhibit import Exhibit, exhibit, place
-from service.review.console.parts import parts
-from service.review.console.state import claim_of, decision_of, guard_visible, undoable
+from service.review.console.state import claim_of, decision_of, undoable
 from service.review.console.view import render
 from service.review.exposures import expose
+from service.review.parts import parts
 from service.review.reviewer import Role
 from service.review.similar import near_duplicates
 

@@ -10,15 +10,16 @@ from starlette.responses import RedirectResponse, Response
 
 from service.gate.exchange import Json
 from service.review.adjudication import adjudicate, comment, escalate
+from service.review.blind import guard_visible
 from service.review.cases import item as open_item
 from service.review.claims import claim, heartbeat, release_claim, skip
 from service.review.console.auth import visitor
 from service.review.console.pages.item import show
 from service.review.console.pages.shift import onward
-from service.review.console.parts import Part, parts
-from service.review.console.state import claim_of, decision_of, give_all_back, guard_visible
+from service.review.console.state import claim_of, decision_of, give_all_back
 from service.review.console.view import render
 from service.review.decisions import Decision, submit, undo
+from service.review.parts import Part, parts
 from service.review.reviewer import ReviewError
 
 
