@@ -2,7 +2,8 @@
 
 from alembic import context
 
-import service.ledger.desk  # noqa: F401  its tables are of the same metadata
+import service.ledger.desk
+import service.ledger.lineage  # noqa: F401  their tables are of the same metadata
 from service.ledger.models import Base
 
 connection = context.config.attributes["connection"]
