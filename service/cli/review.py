@@ -2,7 +2,7 @@
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 app = typer.Typer(help="Review what was flagged.", no_args_is_help=True, add_completion=False)
 app.add_typer(reviewers.app, name="users")
+What = Literal["guards", "preferences", "preferred"]  # as in service.review.feeds
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text")]
 ExchangeId = Annotated[str, typer.Argument(metavar="EXCHANGE", help="an exchange id, or the beginning of one")]
 
@@ -91,23 +92,25 @@ def decide(
 @app.command()
 def export(
     out: Annotated[Path, typer.Option(help="the file to write; it holds plain text, keep it safe")],
-    preferences: Annotated[bool, typer.Option("--preferences", help="pairs of ranked answers, in TRL's form")] = False,
+    what: Annotated[
+        What, typer.Option(help="judged texts, ranked pairs, or answers of reviewers")
+    ] = "guards",
 ) -> None:
-    """Write decided exchanges as training data, or ranked answers as preference pairs; one JSON object a line.
+    """Write what reviewers decided as training data; one JSON object a line.
 
-    Example: sluicegate review export --out decisions.jsonl
+    Example: sluicegate review export --what preferences --out pairs.jsonl
     """
     from service.cli.opened import opened, told
-    from service.review.export import note, rows
-    from service.review.rankings import pairs
+    from service.review.export import note
+    from service.review.feeds import FEEDS
 
     async def work() -> int:
         async with opened() as (store, _):
-            made = [row async for row in (pairs(store) if preferences else rows(store))]
+            made = [row async for row in FEEDS[what](store)]
             data = "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in made).encode()
             out.touch(mode=0o600)
             out.write_bytes(data)
-            await note(store, "cli", "preferences" if preferences else "guards", made, data)
+            await note(store, "cli", what, made, data)
         return len(made)
 
     typer.echo(f"{told(work())} examples in {out}")

@@ -79,18 +79,37 @@ async def ask(store: Store, prompt: str, drawn: Sequence[Drawn], by: str) -> str
     return task_id
 
 
-async def next_task(store: Store, reviewer: Reviewer) -> Task | None:
-    """The oldest task that they have not ranked and whose texts are all there. None: there is none."""
-    mine = sa.exists().where(RankingRow.task_id == CandidateRow.task_id, RankingRow.reviewer == reviewer.name)
-    gone = sa.exists().where(Exchange.id == CandidateRow.exchange_id, Exchange.erased_at.is_not(None))
-    apart = sa.select(CandidateRow.task_id).where(sa.or_(gone, kept_apart(CandidateRow.exchange_id)))
-    query = sa.select(CandidateRow.task_id).where(~mine, CandidateRow.task_id.not_in(apart))
+async def next_task(store: Store, reviewer: Reviewer, after: str = "") -> Task | None:
+    """The oldest task that they have not ranked and whose texts are all there. None: there is none.
+
+    `after`: a task that they leave to others; only later ones then.
+    """
+    query = _unranked(reviewer, sa.select(CandidateRow.task_id))
+    if after:
+        begun = sa.select(sa.func.min(CandidateRow.at)).where(CandidateRow.task_id == after).scalar_subquery()
+        key = sa.tuple_(CandidateRow.at, CandidateRow.task_id)
+        query = query.where(key > sa.tuple_(begun, sa.literal(after)))
     async with store.read() as session:
         task_id = await session.scalar(query.order_by(CandidateRow.at, CandidateRow.task_id).limit(1))
     if task_id is None:
         return None
     await audit.record(store, reviewer.name, "read", task_id)
     return await _task(store, task_id)
+
+
+async def to_rank(store: Store, reviewer: Reviewer) -> int:
+    """How many tasks wait for them."""
+    query = _unranked(reviewer, sa.select(sa.func.count(sa.distinct(CandidateRow.task_id))))
+    async with store.read() as session:
+        return await session.scalar(query) or 0
+
+
+def _unranked(reviewer: Reviewer, query: Any) -> Any:
+    """Of candidates: those of tasks that they have not ranked, and of which nothing is erased or restricted."""
+    mine = sa.exists().where(RankingRow.task_id == CandidateRow.task_id, RankingRow.reviewer == reviewer.name)
+    gone = sa.exists().where(Exchange.id == CandidateRow.exchange_id, Exchange.erased_at.is_not(None))
+    apart = sa.select(CandidateRow.task_id).where(sa.or_(gone, kept_apart(CandidateRow.exchange_id)))
+    return query.where(~mine, CandidateRow.task_id.not_in(apart))
 
 
 async def rank(store: Store, task_id: str, reviewer: Reviewer, said: Ranking) -> str:
@@ -148,6 +167,25 @@ def preferences(task: Task, said: Sequence[Ranking]) -> list[Json]:
 
 async def pairs(store: Store) -> AsyncIterator[Json]:
     """Of all rankings whose texts are all there; `exchanges` are those they came from. None of what is restricted."""
+    async for task, exchange_ids, said in _ranked(store):
+        for number, pair in enumerate(preferences(task, said)):
+            yield {"id": f"{task.id}:{number}", **pair, "group": exchange_ids[0], "exchanges": exchange_ids}
+
+
+async def preferred(store: Store) -> AsyncIterator[Json]:
+    """Answers that reviewers wrote because they are better than every candidate, as conversations to learn from."""
+    async for task, exchange_ids, said in _ranked(store):
+        edited = Counter(one.preferred for one in said if one.preferred)
+        for number, (text, reviewers) in enumerate(edited.items()):
+            turns = (("user", task.prompt), ("assistant", text))
+            row: Json = {"id": f"{task.id}:preferred:{number}", "kind": "preferred"}
+            row |= {"messages": [{"role": role, "content": content} for role, content in turns]}
+            row |= {"source": "human", "reviewers": reviewers, "weight": 1.0, "license": LICENSE}
+            yield row | {"group": exchange_ids[0], "exchanges": exchange_ids}
+
+
+async def _ranked(store: Store) -> AsyncIterator[tuple[Task, list[str], list[Ranking]]]:
+    """Tasks with the exchanges of their candidates and what reviewers said; what was erased or is restricted: never."""
     async with store.read() as session:
         ranked = (await session.scalars(sa.select(RankingRow).order_by(RankingRow.at))).all()
         candidates = (await session.scalars(sa.select(CandidateRow).order_by(CandidateRow.position))).all()
@@ -156,16 +194,19 @@ async def pairs(store: Store) -> AsyncIterator[Json]:
     of_task: dict[str, list[RankingRow]] = defaultdict(list)
     for row in ranked:
         of_task[row.task_id].append(row)
+    sources: dict[str, list[str]] = defaultdict(list)
+    for candidate in candidates:
+        sources[candidate.task_id].append(candidate.exchange_id)
     for task_id, rows in of_task.items():
-        exchange_ids = [c.exchange_id for c in candidates if c.task_id == task_id]
-        texts = await store.texts(exchange_ids[0])
+        if task_id in hidden:
+            continue
         try:
             task = await _task(store, task_id)
         except Unknown:
             continue
+        texts = await store.texts(sources[task_id][0])
         said = [Ranking(r.places, r.scores, r.all_bad, texts.get(r.id, {}).get("preferred", "")) for r in rows]
-        for number, pair in enumerate(preferences(task, said) if task_id not in hidden else ()):
-            yield {"id": f"{task_id}:{number}", **pair, "group": exchange_ids[0], "exchanges": exchange_ids}
+        yield task, sources[task_id], said
 
 
 async def _task(store: Store, task_id: str) -> Task:

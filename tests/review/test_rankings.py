@@ -3,7 +3,18 @@ import sqlalchemy as sa
 
 from service.ledger.desk import CandidateRow
 from service.ledger.erasure import erase
-from service.review.rankings import Drawn, Ranking, Task, ask, next_task, pairs, preferences, rank
+from service.review.rankings import (
+    Drawn,
+    Ranking,
+    Task,
+    ask,
+    next_task,
+    pairs,
+    preferences,
+    preferred,
+    rank,
+    to_rank,
+)
 from service.review.reviewer import ReviewError, Unknown
 from tests.review.conftest import ADA, BOB
 from tests.store.events import clean
@@ -68,9 +79,24 @@ async def test_a_ranking_is_exported_as_pairs(task, store):
     assert found[0]["prompt"] == [{"role": "user", "content": "Which one? [email]"}]
     assert found[0]["chosen"] == [{"role": "assistant", "content": mine.answers[best]}]
     assert {pair["group"] for pair in found} <= set(ids)
+    (own,) = [row async for row in preferred(store)]
+    assert [m["content"] for m in own["messages"]] == ["Which one? [email]", "better"]
+    assert sorted(own["exchanges"]) == sorted(ids)
     await erase(store, ids[0])
-    assert [pair async for pair in pairs(store)] == []
+    assert [row for feed in (pairs, preferred) async for row in feed(store)] == []
     assert await next_task(store, BOB) is None
+    assert await to_rank(store, BOB) == 0
+
+
+async def test_a_task_can_be_left_to_others(task, fill, store):
+    """After a task that is left alone comes the next one; left alone too, there is none until one begins again."""
+    first, _ = task
+    drawn = [Drawn(id_, "small", f"other {n}") for n, id_ in enumerate(await fill(2, clean))]
+    second = await ask(store, "And here?", drawn, "lea")
+    assert await to_rank(store, ADA) == 2
+    assert (await next_task(store, ADA, first.id)).id == second
+    assert await next_task(store, ADA, second) is None
+    assert (await next_task(store, ADA)).id == first.id
 
 
 async def test_what_was_flagged_is_no_candidate(fill, store):
