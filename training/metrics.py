@@ -1,69 +1,59 @@
-"""How good scores are: area under precision-recall, recall at few false alarms, calibration, with intervals. Pure."""
+"""How good scores are, with intervals: the curves of `guards.evaluation`, each label drawn on its own. Pure."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
 import numpy as np
-from numpy.typing import NDArray
-from sklearn.metrics import average_precision_score, f1_score
 
-from guards.calibration import Floats, calibration_error
+from guards.calibration import Floats
+from guards.evaluation.metrics import Interval, Labels, Ranking
 
-Labels = NDArray[np.int64]
-Metric = Callable[[Floats, Labels], float]
-
-
-def auprc(scores: Floats, labels: Labels) -> float:
-    return float(average_precision_score(labels, scores))
-
-
-def recall_at_one_percent(scores: Floats, labels: Labels) -> float:
-    """Share of positives above the score that at most 1 % of the negatives exceed; ties count as false alarms."""
-    negatives = np.sort(scores[labels == 0])[::-1]
-    threshold = negatives[int(0.01 * len(negatives))]
-    return float((scores[labels == 1] > threshold).mean())
-
-
-def f1_at_half(scores: Floats, labels: Labels) -> float:
-    return float(f1_score(labels, scores >= 0.5, zero_division=0))
-
-
-METRICS: Final[Mapping[str, Metric]] = {
-    "auprc": auprc,
-    "recall_at_1pct_fpr": recall_at_one_percent,
-    "f1_at_half": f1_at_half,
-    "ece": calibration_error,
+NAMES: Final[Mapping[str, str]] = {
+    "auprc": "auprc",
+    "recall_at_1pct_fpr": "recall_at_1pct_fpr",
+    "f1_at_half": "f1_at_threshold",
+    "ece": "ece",
 }
+COMPARED: Final = ("auprc", "recall_at_1pct_fpr")
+
+
+def values(ranking: Ranking, weights: Floats | None = None) -> dict[str, float]:
+    """Each metric of `NAMES`. Raises ValueError when one of the labels is missing."""
+    found = ranking.values(0.5, weights)
+    if found is None:
+        raise ValueError("both labels are needed: there is only one")
+    return {ours: found[theirs] for ours, theirs in NAMES.items()}
 
 
 def measure(scores: Floats, labels: Labels, seed: int = 0, draws: int = 1000) -> dict[str, Any]:
     """Each metric with its 95 % interval: percentile bootstrap over rows, each label on its own (Efron, 1979)."""
-    ones, zeros = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
-    if not len(ones) or not len(zeros):
-        raise ValueError(f"both labels are needed: {len(ones)} positive and {len(zeros)} negative rows")
-    random = np.random.default_rng(seed)
-    drawn = [np.concatenate([random.choice(ones, len(ones)), random.choice(zeros, len(zeros))]) for _ in range(draws)]
-    found: dict[str, Any] = {"rows": len(labels), "positive": len(ones)}
-    for name, metric in METRICS.items():
-        low, high = np.quantile([metric(scores[i], labels[i]) for i in drawn], (0.025, 0.975))
-        found[name] = {"value": _round(metric(scores, labels)), "low": _round(low), "high": _round(high)}
-    return found
+    ranking = Ranking(scores, labels)
+    value, drawn = values(ranking), [values(ranking, w) for w in stratified(labels, seed, draws)]
+    found: dict[str, Any] = {"rows": len(labels), "positive": int(labels.sum())}
+    return found | {name: _around(value[name], [d[name] for d in drawn]) for name in NAMES}
 
 
 def compare(ours: Floats, theirs: Floats, labels: Labels, seed: int = 0, draws: int = 1000) -> dict[str, Any]:
     """Differences ours - theirs with 95 % intervals from one bootstrap of rows for both (a paired bootstrap)."""
+    sides = [Ranking(scores, labels) for scores in (ours, theirs)]
+
+    def gaps(weights: Floats | None) -> dict[str, float]:
+        mine, other = (values(side, weights) for side in sides)
+        return {name: mine[name] - other[name] for name in COMPARED}
+
+    value, drawn = gaps(None), [gaps(w) for w in stratified(labels, seed, draws)]
+    return {name: _around(value[name], [d[name] for d in drawn]) for name in COMPARED}
+
+
+def stratified(labels: Labels, seed: int, draws: int) -> Iterator[Floats]:
+    """How often each row is there in each draw; both labels keep their number."""
     ones, zeros = np.flatnonzero(labels == 1), np.flatnonzero(labels == 0)
     random = np.random.default_rng(seed)
-    drawn = [np.concatenate([random.choice(ones, len(ones)), random.choice(zeros, len(zeros))]) for _ in range(draws)]
-    found: dict[str, Any] = {}
-    for name in ("auprc", "recall_at_1pct_fpr"):
-        metric = METRICS[name]
-        gaps = [metric(ours[i], labels[i]) - metric(theirs[i], labels[i]) for i in drawn]
-        low, high = np.quantile(gaps, (0.025, 0.975))
-        gap = metric(ours, labels) - metric(theirs, labels)
-        found[name] = {"value": _round(gap), "low": _round(low), "high": _round(high)}
-    return found
+    for _ in range(draws):
+        drawn = np.concatenate([random.choice(ones, len(ones)), random.choice(zeros, len(zeros))])
+        yield np.bincount(drawn, minlength=len(labels)).astype(float)
 
 
-def _round(value: float) -> float:
-    return round(float(value), 4)
+def _around(value: float, drawn: list[float]) -> dict[str, float]:
+    low, high = np.quantile(drawn, (0.025, 0.975))
+    return Interval(value, float(low), float(high)).document()
