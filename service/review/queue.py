@@ -44,6 +44,7 @@ class Case:
     texts: dict[str, Any]
     adjudications: Sequence[AdjudicationRow] = ()
     restricted: bool = False
+    items: Sequence[ReviewItem] = ()
 
     @property
     def passages(self) -> list[dict[str, str]]:
@@ -107,11 +108,13 @@ async def case(store: Store, exchange_id: str) -> Case:
         verdicts = await _of(session, VerdictRow, [full])
         decisions = await _of(session, DecisionRow, [full])
         adjudications = await _of(session, AdjudicationRow, [full])
-        kept_apart = sa.exists().where(ReviewItem.exchange_id == full, ReviewItem.queue == RESTRICTED_QUEUE)
-        restricted = bool(await session.scalar(sa.select(kept_apart)))
+        asked = sa.select(ReviewItem).where(ReviewItem.exchange_id == full).order_by(ReviewItem.created_at)
+        asked_of = (await session.scalars(asked)).all()
         of_it = sa.select(DeliveryRow).where(DeliveryRow.exchange_id == full).order_by(DeliveryRow.position)
         deliveries = (await session.scalars(of_it)).all()
-    return Case(found[0], verdicts, deliveries, decisions, await store.texts(full), adjudications, restricted)
+    restricted = any(item.queue == RESTRICTED_QUEUE for item in asked_of)
+    texts = await store.texts(full)
+    return Case(found[0], verdicts, deliveries, decisions, texts, adjudications, restricted, asked_of)
 
 
 async def _of(session: AsyncSession, table: type[Row], ids: Sequence[str]) -> list[Row]:

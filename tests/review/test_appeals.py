@@ -11,6 +11,8 @@ from service.review.adjudication import adjudicate
 from service.review.appeals import appeal, appeals, status
 from service.review.claims import claim, next_item
 from service.review.decisions import UNDO_S, Decision, submit, undo
+from service.review.export import rows
+from service.review.intake import make_gold
 from service.review.queue import case
 from service.review.reviewer import ReviewError, Unknown
 from tests.review.conftest import ADA, BOB, EVE, LEA
@@ -117,3 +119,13 @@ async def test_what_was_not_held_back_cannot_be_appealed_against(fill, store):
     assert (await status(store, made.id, "acme")).status == "received"
     with pytest.raises(ReviewError, match="erased"):
         await appeal(store, CLIENT, erased, "please")
+
+
+async def test_an_appeal_corrects_the_label(fill, store):
+    """What was decided on an appeal is what training data says, whatever was decided before, and gold never counts."""
+    made = await lodged(fill, store)
+    await decided(store, made.item_id, BOB, input="ok", action="over_block")
+    gold = await make_gold(store, made.exchange_id, {"input": "harmful"}, "lea")
+    await decided(store, gold, EVE, input="harmful")
+    (row,) = [row async for row in rows(store)]
+    assert (row["labels"]["harm"], row["why"], row["item_id"]) == (0, "appeal", made.item_id)

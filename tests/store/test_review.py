@@ -148,19 +148,32 @@ async def test_decisions_become_training_data(fill, store):
     decision = Decision("ada", input="harmful", output="ok", categories=("harm", "response_harm"), note="n")
     await decide(store, exchange_id, decision)
     prompt, response = [row async for row in rows(store)]
+    found = await case(store, exchange_id)
     assert prompt == {
         "id": f"{exchange_id}:prompt",
         "kind": "prompt",
         "prompt": SECRET,
         "labels": {"harm": 1},
+        "distribution": {"harm": 1.0},
         "source": "human",
         "reviewers": 1,
         "agreement": 1.0,
         "weight": 1.0,
         "policy_version": 3,
         "license": "private",
-        "group": exchange_id,
+        "group": response["group"],
+        "exchange_id": exchange_id,
+        "caller": found.exchange.key_id,
+        "subject": found.exchange.subject,
+        "at": found.exchange.asked_at,
+        "item_id": found.items[0].id,
+        "why": "flagged",
+        "state": "decided",
+        "inclusion_probability": 1.0,
+        "decisions": [found.decisions[0].id],
+        "by": [store.vault.keyed_hash("reviewer", "ada")[:16]],
     }
+    assert exchange_id not in prompt["group"]
     assert (response["kind"], response["prompt"], response["response"]) == ("response", SECRET, ANSWER)
     assert response["labels"] == {"response_harm": 0}
     assert set(response["labels"]) <= set(CATEGORIES)
@@ -173,10 +186,23 @@ async def test_reviewers_who_disagree_leave_the_label_out(fill, store):
     exchange_id = await fill()
     await decide(store, exchange_id, Decision("ada", input="ok"))
     await decide(store, exchange_id, Decision("bob", input="harmful"))
-    assert examples(await case(store, exchange_id)) == []
+    assert examples(await case(store, exchange_id), store.vault.keyed_hash) == []
     await decide(store, exchange_id, Decision("eve", input="ok"))
-    (row,) = examples(await case(store, exchange_id))
+    (row,) = examples(await case(store, exchange_id), store.vault.keyed_hash)
     assert (row["labels"], row["reviewers"], row["agreement"]) == ({"harm": 0}, 3, pytest.approx(2 / 3))
+
+
+async def test_how_sure_reviewers_were_of_each_category_is_kept(fill, store):
+    """The label is the majority's; beside it stands the share of votes for each category, unsure ones for half."""
+    exchange_id = await fill()
+    await decide(store, exchange_id, Decision("ada", input="harmful", categories=("hate",)))
+    await decide(store, exchange_id, Decision("bob", input="harmful", categories=("hate", "toxicity")))
+    await decide(store, exchange_id, Decision("eve", input="unsure"))
+    (row,) = examples(await case(store, exchange_id), store.vault.keyed_hash)
+    assert row["labels"] == {"hate": 1, "toxicity": 1}
+    assert row["distribution"] == {"hate": pytest.approx(2.5 / 3, abs=1e-3), "toxicity": pytest.approx(0.5, abs=1e-3)}
+    assert row["state"] == "contested"
+    assert len(set(row["by"])) == 3
 
 
 async def test_an_interrupted_exchange_can_be_reviewed(running, store):
