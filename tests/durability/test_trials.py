@@ -1,0 +1,156 @@
+"""`kill -9` of processes that write under load, at any moment: start, work, adoption and shipping included."""
+
+import asyncio
+import contextlib
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import sqlalchemy as sa
+
+from bench import report
+from service.ledger.desk import ReviewItem
+from service.ledger.ledger import SqlLedger
+from service.ledger.models import ContentKey, Exchange, VerdictRow
+from service.ledger.verify import verify
+from service.settings import Settings
+from tests.durability.writer import AT_ONCE, text_of, textless
+
+PROVE = bool(os.environ.get("SLUICEGATE_PROVE"))
+TRIALS = 1000 if PROVE else 10  # on each of two databases
+DRAIN_S = 120
+
+
+class Nursery:
+    """Writers to be killed; the next line of the far end's answers is the next answer."""
+
+    def __init__(self, home: Path, database_url: str | None) -> None:
+        self._home, self._url, self.acks = home, database_url, home / "acks"
+        self.acks.touch()
+        command = [sys.executable, "-W", "ignore", "-m", "tests.durability.writer"]
+        pipe = subprocess.PIPE
+        self._process = subprocess.Popen(
+            command, env=os.environ | {"PYTHONPATH": "."}, stdin=pipe, stdout=pipe, text=True
+        )
+        self._read = 0
+
+    async def kill_one(self, moment_s: float, writers: int, at_work: bool) -> None:
+        """A process of `writers` tasks, or one that only ships, killed that long after its birth, or its first ack."""
+        size = self.acks.stat().st_size
+        pid = int(await self._ask(json.dumps([str(self._home), self._url or "", str(self.acks), writers])))
+        deadline = time.monotonic() + DRAIN_S
+        while at_work and self.acks.stat().st_size == size:
+            assert time.monotonic() < deadline, "it acknowledges nothing"
+            await asyncio.sleep(0.005)
+        await asyncio.sleep(moment_s)
+        os.kill(pid, signal.SIGKILL)
+        assert await self._ask("wait") == str(-signal.SIGKILL), "it ended before it was killed"
+
+    async def _ask(self, line: str) -> str:
+        return (await asyncio.to_thread(self._answer, line)).strip()
+
+    def _answer(self, line: str) -> str:
+        self._process.stdin.write(line + "\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline()
+
+    def acknowledged(self) -> list[str]:
+        """Events acknowledged since the last call."""
+        with self.acks.open() as file:
+            file.seek(self._read)
+            text = file.read()
+        self._read += len(text)
+        return text.split()
+
+    def close(self) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            self._process.stdin.close()
+        self._process.wait(30)
+        self._process.stdout.close()
+
+
+@dataclass
+class Found:
+    """What trials saw. `doubled`: by table, exchanges that have more than one row where they should have one."""
+
+    kills: int = 0
+    acknowledged: int = 0
+    exchanges: set[str] = field(default_factory=set)
+    lost: list[str] = field(default_factory=list)
+    altered: list[str] = field(default_factory=list)
+
+
+async def compare(ledger: SqlLedger, events: list[str], found: Found) -> None:
+    """What was acknowledged beside what is in the database: each event there, its text as it was written."""
+    exchanges = {e.partition(":")[0] for e in events}
+    found.acknowledged += len(events)
+    found.exchanges |= exchanges
+    async with ledger.store.read() as session:
+        of_them = sa.select(VerdictRow.event_id).where(VerdictRow.exchange_id.in_(exchanges))
+        stored = set(await session.scalars(of_them))
+        ids = sa.select(Exchange.id).where(Exchange.flagged, Exchange.id.in_(exchanges))
+        flagged = set(await session.scalars(ids))
+    found.lost += [e for e in events if e not in stored or e.partition(":")[0] not in flagged]
+    for exchange_id in exchanges:
+        if textless(exchange_id):
+            continue
+        texts = await ledger.store.texts(exchange_id)
+        asked = texts.get(f"{exchange_id}:asked", {"passages": [{"text": None}]})["passages"][-1]["text"]
+        judged = {e: texts.get(e, {}).get("judged") for e in events if e.startswith(exchange_id)}
+        wrong = [e for e, text in judged.items() if text != text_of(e)]
+        found.altered += wrong + [exchange_id] * (asked != text_of(f"{exchange_id}:asked"))
+
+
+async def doubled(ledger: SqlLedger) -> dict[str, int]:
+    """Exchanges with two items, two keys or two rows for one verdict."""
+    per_exchange = (ReviewItem.exchange_id, ContentKey.exchange_id)
+    async with ledger.store.read() as session:
+        counts = {}
+        for column in per_exchange:
+            twice = sa.select(column).group_by(column).having(sa.func.count() > 1).subquery()
+            counts[column.class_.__tablename__] = await session.scalar(sa.select(sa.func.count()).select_from(twice))
+        rows = Counter(await session.scalars(sa.select(VerdictRow.event_id)))
+    return counts | {"verdicts": sum(count != 2 for count in rows.values())}  # each event holds two
+
+
+async def test_nothing_acknowledged_is_lost_or_doubled_by_kill_9(settings: Settings, tmp_path: Path):
+    """A writer is killed under load, the process that ships what it left is killed too; the next start has it all."""
+    dice, found = random.Random(), Found()
+    nursery = Nursery(tmp_path, settings.database_url)
+    ledger = SqlLedger(settings)
+    await ledger.start()
+    await ledger.stop()  # tables and keys are there
+    try:
+        for number in range(TRIALS):
+            await nursery.kill_one(dice.uniform(0, 0.3), AT_ONCE, at_work=number % 5 > 0)
+            await nursery.kill_one(dice.uniform(0, 0.3), writers=0, at_work=False)
+            found.kills += 2
+            ledger = SqlLedger(settings)
+            await ledger.start()
+            assert await ledger.drain(DRAIN_S)
+            await compare(ledger, nursery.acknowledged(), found)
+            if number + 1 < TRIALS:
+                await ledger.stop()
+            if (number + 1) % 50 == 0:
+                print(f"trial {number + 1}/{TRIALS}: {found.acknowledged} acknowledged, {len(found.lost)} lost")
+    finally:
+        nursery.close()
+    finding, twice = await verify(settings.spool, ledger.store), await doubled(ledger)
+    await ledger.stop()
+    assert found.acknowledged > TRIALS
+    assert (found.lost, found.altered) == ([], [])
+    assert not any(twice.values()), twice
+    assert (finding.faults, finding.unshipped, finding.orphans) == ([], [], [])
+    assert list(settings.spool.iterdir()) == []
+    if PROVE:
+        kind = "postgresql" if settings.database_url else "sqlite"
+        figures = {"trials": TRIALS, "kills": found.kills, "events_acknowledged": found.acknowledged}
+        figures |= {"exchanges": len(found.exchanges), "lost": 0, "altered": 0, "doubled": 0}
+        report.write(f"kill_{kind}", "make prove (tests/durability/test_trials.py)", figures)
