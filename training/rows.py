@@ -54,7 +54,7 @@ def read(paths: Iterable[Path], licenses: Collection[str] = LICENSES) -> list[Ro
     Raises:
         DataError: a line is not an object with `labels`, `source` and `license`.
     """
-    return [row for path in paths for line in _lines(path) for row in _rows(line) if row.license in licenses]
+    return [row for path in paths for _, line in lines(path) for row in rows_of(line) if row.license in licenses]
 
 
 def take(rows: Iterable[Row], most: Mapping[str, int], random: Random) -> list[Row]:
@@ -69,40 +69,62 @@ def take(rows: Iterable[Row], most: Mapping[str, int], random: Random) -> list[R
     return kept
 
 
-def _lines(path: Path) -> Iterator[dict[str, Any]]:
+def lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Labelled objects of a file with the numbers of their lines, from 1; a preference pair gives both its answers.
+
+    Raises:
+        DataError: a line is not an object with `labels`, `source` and `license`.
+    """
     opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
+    with opener(path, "rt", encoding="utf-8") as file:
+        for number, line in enumerate(file, 1):
             try:
                 row = json.loads(line)
-                parsed = _pair(row) if "chosen" in row else [row]
+                parsed = pair_rows(row) if "chosen" in row else [row]
                 for given in parsed:
                     given["labels"], given["source"], given["license"]
             except (ValueError, KeyError, TypeError) as error:
                 raise DataError(f"{path}:{number}: not a labelled row ({error}); see the data format") from error
-            yield from parsed
+            yield from ((number, given) for given in parsed)
 
 
 PAIR_WEIGHT: Final = 0.4  # people preferred one of two answers: weak evidence that the other one does harm
 
 
-def _pair(line: dict[str, Any]) -> list[dict[str, Any]]:
-    """The two last answers of a preference pair over harmlessness, after what the user said last."""
+def pair_rows(line: dict[str, Any]) -> list[dict[str, Any]]:
+    """The two answers of a preference pair, after what the user said last.
+
+    HH-RLHF's strings prefer what is harmless, so each answer gets a weak label. TRL's conversations, as reviewers'
+    rankings are exported, prefer what is better in any way: no label, unless the pair says `about: harmless`.
+    """
+    harmless = line.get("about", "harmless" if isinstance(line["chosen"], str) else "") == "harmless"
     found = []
-    for field_, label in (("chosen", 0), ("rejected", 1)):
-        dialogue, _, response = line[field_].rpartition("\n\nAssistant:")
-        prompt = dialogue.rpartition("\n\nHuman:")[2]
-        row = {"prompt": prompt.strip(), "response": response.strip(), "labels": {"response_harm": label}}
+    for side, label in (("chosen", 0), ("rejected", 1)):
+        prompt, response = _last_turn(line.get("prompt", ""), line[side])
+        row = {"prompt": prompt, "response": response, "labels": {"response_harm": label} if harmless else {}}
         found.append(row | {"source": line["source"], "license": line["license"], "weight": PAIR_WEIGHT})
     return found
+
+
+def _last_turn(asked: Any, answered: Any) -> tuple[str, str]:
+    """What the user said last and what was answered, of HH-RLHF's strings or of TRL's messages."""
+    if isinstance(answered, str):
+        dialogue, _, response = answered.rpartition("\n\nAssistant:")
+        return dialogue.rpartition("\n\nHuman:")[2].strip(), response.strip()
+    turns = [*([{"role": "user", "content": asked}] if isinstance(asked, str) else asked), *answered]
+    prompt = next((t["content"] for t in reversed(turns) if t["role"] == "user"), "")
+    return str(prompt).strip(), str(turns[-1]["content"]).strip()
 
 
 _OF_PROMPTS: Final = ("harm", "injection")
 _OF_RESPONSES: Final = ("response_harm",)
 
 
-def _rows(line: dict[str, Any]) -> Iterator[Row]:
-    """What is said of a pair holds for the part that the category is about; other categories for what is there."""
+def rows_of(line: dict[str, Any]) -> Iterator[Row]:
+    """What is said of a pair holds for the part that the category is about; other categories for what is there.
+
+    A line of `kind: response` has its prompt as context alone.
+    """
     prompt, response = line.get("prompt") or "", line.get("response") or ""
     extra = {k: v for k, v in line.items() if k not in ("prompt", "response", "labels", "source", "license")}
     common = {"source": line["source"], "license": line["license"], "group": str(line.get("group") or "")}
@@ -111,5 +133,10 @@ def _rows(line: dict[str, Any]) -> Iterator[Row]:
     of_prompt = {c: v for c, v in line["labels"].items() if c not in _OF_RESPONSES}
     if response and of_response:
         yield Row(response, of_response, prompt=prompt, is_response=True, **common)
-    if prompt and of_prompt and (not response or any(c in _OF_PROMPTS for c in of_prompt)):
+    if (
+        prompt
+        and of_prompt
+        and line.get("kind") != "response"
+        and (not response or any(c in _OF_PROMPTS for c in of_prompt))
+    ):
         yield Row(prompt, {c: v for c, v in of_prompt.items() if not response or c in _OF_PROMPTS}, **common)

@@ -16,11 +16,14 @@ from service.ledger.store import Store
 from service.review.queue import Case, case
 
 LICENSE: Final = "private"  # traffic of the service's own users: not to be published
-RESPONSE_ONLY: Final = frozenset({"response_harm"})
 FINAL: Final = frozenset({"decided", "adjudicated"})
 Vote = DecisionRow | AdjudicationRow
 Side = Literal["input", "output"]
 GENERAL: Final[Mapping[Side, str]] = {"input": "harm", "output": "response_harm"}
+NOT_OF: Final[Mapping[Side, frozenset[str]]] = {  # categories that say nothing of a side
+    "input": frozenset({"response_harm"}),
+    "output": frozenset({"harm", "injection"}),
+}
 Keyed = Callable[[str, str], str]  # purpose, name -> its keyed hash
 
 
@@ -148,5 +151,5 @@ def _labels(found: Case, side: Side, label: str, agreeing: Sequence[Vote]) -> di
 
 
 def _named(votes: Sequence[Vote], side: Side) -> set[str]:
-    named = {c for v in votes for c in v.categories if side == "output" or c not in RESPONSE_ONLY}
+    named = {c for v in votes for c in v.categories if c not in NOT_OF[side]}
     return named or {GENERAL[side]}

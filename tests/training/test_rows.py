@@ -43,6 +43,25 @@ def test_a_pair_gives_a_prompt_and_a_response(tmp_path):
     assert (prompt.text, prompt.is_response, prompt.labels) == ("p", False, {"harm": 0, "injection": 0})
 
 
+def test_pairs_are_read_in_both_forms(tmp_path):
+    """HH-RLHF's strings and TRL's messages give the same answers; a label only where the pair is about harm."""
+    hh = {
+        side: f"\n\nHuman: hi\n\nAssistant: hello\n\nHuman: p\n\nAssistant: {side}" for side in ("chosen", "rejected")
+    }
+    trl = {"prompt": [{"role": "user", "content": "hi"}, {"role": "user", "content": "p"}]}
+    trl |= {side: [{"role": "assistant", "content": side}] for side in ("chosen", "rejected")}
+    given = {"source": "s", "license": "MIT"}
+    path = write(tmp_path / "a.jsonl", hh | given, trl | given | {"about": "harmless"}, trl | given)
+    found = [(r.prompt, r.text, r.labels["response_harm"]) for r in read([path])]
+    assert found == [("p", "chosen", 0), ("p", "rejected", 1)] * 2
+
+
+def test_a_response_row_labels_its_response_alone(tmp_path):
+    """The prompt of a line of `kind: response` is context: whatever was said, it gives no row of its own."""
+    given = line(kind="response", prompt="p", response="r", labels={"response_harm": 1, "harm": 1})
+    assert [r.text for r in read([write(tmp_path / "a.jsonl", given)])] == ["r"]
+
+
 def test_a_bad_line_is_named(tmp_path):
     """A line without labels is an error that names the file and the line."""
     path = write(tmp_path / "a.jsonl", line(), {"prompt": "x"})
