@@ -4,6 +4,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Final
 
@@ -19,6 +20,7 @@ from guards.registry import GuardsFile, Loading, build, read
 from service.api import create_api
 from service.api.deps import Api, Keys
 from service.engine.client import VllmClient
+from service.engine.pool import opened
 from service.gate.exchange import Caller, Json, LedgerUnavailable, Role
 from service.gate.pipeline import Gate
 from service.judges import BatchedJudges
@@ -105,8 +107,13 @@ async def assembled(
             raise StartError(str(error)) from error
         stack.push_async_callback(ledger.stop)
         judges = await stack.enter_async_context(BatchedJudges(guarded.guards, metrics))
-        engine = VllmClient(engine_url, engine_key, idle_timeout_s=settings.engine_idle_timeout_s)
-        stack.push_async_callback(engine.close)
+        connect = partial(
+            VllmClient,
+            key=engine_key,
+            idle_timeout_s=settings.engine_idle_timeout_s,
+            salt_key=ledger.store.vault.keyed_hash("cache salt", "").encode(),
+        )
+        engine = await stack.enter_async_context(opened(engine_url, connect, metrics))
         policies = PoliciesInForce(guarded.policies, guarded.guards, metrics, guarded.path)
         gate = Gate(
             engine,

@@ -26,7 +26,9 @@ class Settings(BaseSettings):
     guards: Path | None = Field(None, description="file of further guards, by the names that policies use")
 
     model: str = Field(SMALL_MODEL, description="hub id or folder of the model; the default comes from a package")
-    engine_url: str | None = Field(None, description="an engine that runs elsewhere; none is started then")
+    engine_url: str | None = Field(
+        None, description="engines elsewhere: http://host:port, several with commas, or dns+http://name:port"
+    )
     engine_key: SecretStr | None = Field(None, description="bearer key of that engine")
     engine_port: int = Field(0, ge=0, le=65535, description="port of the engine started here; 0 takes a free one")
     engine_env: Path = Field(Path(".venv-engine"), description="the environment that holds vLLM")
@@ -49,6 +51,10 @@ class Settings(BaseSettings):
     )
     console_daily_chars: int = Field(100_000, gt=0, description="text a reviewer's day is planned for; then a break")
 
+    registry: Path | None = Field(None, description="datasets and models by version; by default registry under home")
+    registry_watch_s: float = Field(2.0, gt=0, le=60, description="how often gateways look which versions are in force")
+    four_eyes: bool = Field(False, description="who registered a version may not make it a canary or enforce it")
+
     max_exchanges: int = Field(256, gt=0, description="exchanges at once; more are answered 429")
     early_exchanges: int = Field(64, ge=0, description="above so many at once the engine waits for the input's verdict")
     max_prompt_chars: int = Field(200_000, gt=0, description="longest prompt, all its texts together; longer is a 400")
@@ -60,7 +66,7 @@ class Settings(BaseSettings):
     guard_batch_tokens: int = Field(4096, gt=0, description="most tokens in one batch of the guard")
     log_level: str = Field("info", description="debug, info, warning or error")
 
-    @field_validator("home", "policy", "guards", "engine_env", mode="after")
+    @field_validator("home", "policy", "guards", "engine_env", "registry", mode="after")
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().absolute() if path else None
@@ -68,6 +74,10 @@ class Settings(BaseSettings):
     @property
     def database(self) -> str:
         return self.database_url or f"sqlite+aiosqlite:///{self.home / 'sluicegate.db'}"
+
+    @property
+    def registry_folder(self) -> Path:
+        return self.registry or self.home / "registry"
 
     @property
     def spool(self) -> Path:

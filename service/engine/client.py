@@ -5,7 +5,7 @@ import hmac
 import re
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Iterable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from typing import Final
 
 import aiohttp
@@ -30,12 +30,21 @@ KEEPALIVE_S: Final = 3.0  # below uvicorn's 5: a connection must not be reused w
 class VllmClient:
     """`service.gate.exchange.Engine` over HTTP. Made inside a running event loop.
 
-    `idle_timeout_s` is the longest silence within one generation, the wait for the first token included.
+    `idle_timeout_s` is the longest silence within one generation, the wait for the first token included. Gateways that
+    share a `salt_key` share what an engine has cached. `carry` gives headers that every generation carries.
     """
 
-    def __init__(self, url: str, key: str | None = None, *, idle_timeout_s: float = 120) -> None:
+    def __init__(
+        self,
+        url: str,
+        key: str | None = None,
+        *,
+        idle_timeout_s: float = 120,
+        salt_key: bytes | None = None,
+        carry: Callable[[], Mapping[str, str]] | None = None,
+    ) -> None:
         self._url = url.rstrip("/").removesuffix("/v1")
-        self._salt_key = secrets.token_bytes(32)
+        self._salt_key, self._carry = salt_key or secrets.token_bytes(32), carry
         headers = {"Accept-Encoding": "identity", "Content-Type": "application/json"}
         self._session = aiohttp.ClientSession(
             connector=aiohttp.TCPConnector(limit=0, keepalive_timeout=KEEPALIVE_S),
@@ -61,7 +70,8 @@ class VllmClient:
         }
         reader, events = _Reader(), _Events()
         try:
-            async with self._session.post(self._url + PATHS[endpoint], data=orjson.dumps(request)) as response:
+            url, headers = self._url + PATHS[endpoint], self._carry() if self._carry else None
+            async with self._session.post(url, data=orjson.dumps(request), headers=headers) as response:
                 try:
                     if response.status != 200:
                         raise _failure(response.status, await response.read())

@@ -121,7 +121,10 @@ class Metrics:
             self.policy_reloads.labels(outcome)
 
     def _ledger(self) -> None:
-        self.engine_up = self._gauge("engine_up", "1 while the engine answers.")
+        self.engine_up = self._gauge("engine_up", "1 while an engine answers.")
+        self.pool_engine_up = self._gauge("pool_engine_up", "1 while this engine of several is asked.", ("engine",))
+        self.pool_engine_tokens = self._gauge("pool_engine_tokens", "Tokens asked and not answered yet.", ("engine",))
+        self.pool_retries = self._counter("pool_retries", "Requests asked again of another engine.")
         self.spool_backlog = self._gauge("spool_backlog", "Events in the spool that are not in the database yet.")
         self.spool_bytes = self._gauge("spool_bytes", "Size of the spool.")
         self.spool_oldest_seconds = self._gauge("spool_oldest_seconds", "Age of the oldest event in the spool.")
