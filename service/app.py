@@ -98,7 +98,7 @@ async def assembled(
 
     When `nudged` is set the policy file is looked at, without waiting for the next time.
     """
-    metrics = Metrics()
+    metrics, state = Metrics(), _State()
     async with AsyncExitStack() as stack:
         try:
             ledger = SqlLedger(settings)
@@ -127,7 +127,7 @@ async def assembled(
         )
         keys, made = await _keys(settings, ledger)
         watches = (
-            _watch(gate, ledger, metrics),
+            _watch(gate, ledger, metrics, state),
             _watch_review(ledger.store, metrics),
             policies.watch(settings.policy_watch_s, nudged or asyncio.Event()),
         )
@@ -138,13 +138,17 @@ async def assembled(
             exporter, _ = start_http_server(settings.metrics_port, "127.0.0.1", metrics.registry)
             stack.callback(exporter.shutdown)
 
-        async def ready() -> bool:
-            return ledger.writable and await engine.ready()
-
         def told(caller: Caller) -> Json:
             return policies.told(caller, faults=caller.role in (Role.OPERATOR, Role.ADMIN))
 
-        yield create_api(Api(gate, keys, settings, metrics, judges.guards, ready, told, ledger.store)), made
+        def ready() -> bool:
+            return ledger.writable
+
+        def engine_up() -> bool:
+            return state.engine_up
+
+        api = Api(gate, keys, settings, metrics, judges.guards, ready, told, ledger.store, engine_up)
+        yield create_api(api), made
 
 
 async def _keys(settings: Settings, ledger: SqlLedger) -> tuple[Keys, dict[str, str]]:
@@ -164,11 +168,19 @@ async def _keys(settings: Settings, ledger: SqlLedger) -> tuple[Keys, dict[str, 
     return keys, made
 
 
-async def _watch(gate: Gate, ledger: SqlLedger, metrics: Metrics) -> None:
+@dataclass(slots=True)
+class _State:
+    """What was seen when it was last looked at."""
+
+    engine_up: bool = True
+
+
+async def _watch(gate: Gate, ledger: SqlLedger, metrics: Metrics, state: _State) -> None:
     """Refreshes what cannot be counted as it happens."""
     while True:
         try:
-            metrics.engine_up.set(await gate.engine.ready())
+            state.engine_up = await gate.engine.ready()
+            metrics.engine_up.set(state.engine_up)
             _show(await ledger.stats(), metrics)
         except Exception as error:  # figures are not worth the service
             log.error("figures_unreadable", error=type(error).__name__)

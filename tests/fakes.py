@@ -22,6 +22,7 @@ class ScriptedEngine:
         self.open = 0
         self.error_after: int | None = None
         self.rejects: Exception | None = None
+        self.up = True
 
     async def stream(self, endpoint: str, body: dict[str, Any], tenant: str) -> AsyncIterator[Delta]:
         self.bodies.append(body)
@@ -51,7 +52,7 @@ class ScriptedEngine:
         return [{"id": "scripted", "object": "model", "created": 0, "owned_by": "tests"}]
 
     async def ready(self) -> bool:
-        return True
+        return self.up
 
 
 class EchoEngine(ScriptedEngine):
@@ -154,6 +155,10 @@ class MemoryLedger:
         self.append(event)
         await asyncio.sleep(0)
         self.durable = len(self.events)
+
+    @property
+    def writable(self) -> bool:
+        return not self.broken
 
     def of(self, kind: str) -> list[dict[str, Any]]:
         return [e for e in self.events if e["event"] == kind]

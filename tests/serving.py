@@ -66,8 +66,9 @@ def served(
         async with BatchedJudges(guards, service.metrics) as judges, _ledger(home) as real:
             service.ledger = real or service.ledger
             gate = Gate(service.engine, judges, service.ledger, lambda _: policy, service.metrics, max_exchanges)
-            known = gate, FixedKeys(CALLERS), settings, service.metrics, judges.guards, service.engine.ready
-            app = create_api(Api(*known, store=real.store if real else None))
+            known = gate, FixedKeys(CALLERS), settings, service.metrics, judges.guards, lambda: service.ledger.writable
+            up = getattr(service.engine, "up", True)
+            app = create_api(Api(*known, store=real.store if real else None, engine_up=lambda: up))
             config = uvicorn.Config(
                 app, log_config=None, lifespan="off", timeout_graceful_shutdown=2, timeout_keep_alive=75
             )

@@ -1,6 +1,6 @@
 """What the HTTP API is built from: one value, made at start."""
 
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -20,9 +20,9 @@ class Keys(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Api:
-    """`guards` are those in force; `ready` says whether an exchange would succeed now, `told` whence a policy is.
+    """`guards` are those in force, `ready`: whether exchanges can be judged and recorded, `told`: whence a policy is.
 
-    `store` is where exchanges come to be reviewed; None: nothing is.
+    `store` is where exchanges come to be reviewed; None: nothing is. `engine_up`: whether an engine answered of late.
     """
 
     gate: Gate
@@ -30,6 +30,7 @@ class Api:
     settings: Settings
     metrics: Metrics
     guards: Callable[[], Sequence[Guard]]
-    ready: Callable[[], Awaitable[bool]]
+    ready: Callable[[], bool]
     told: Callable[[Caller], Json] = lambda _: {}
     store: Store | None = None
+    engine_up: Callable[[], bool] = lambda: True

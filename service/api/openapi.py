@@ -167,7 +167,7 @@ SCHEMAS: Final[Json] = {
         undo_s={"type": "number"},
         leased_until={"type": "number"},
     ),
-    "Health": _object({"status": _STRING}),
+    "Health": _object({"status": _STRING}, engine={"enum": ["up", "down"]}),
 }
 
 

@@ -181,12 +181,12 @@ def _operating(app: FastAPI, api: Api) -> APIRouter:
 
     @router.get(
         "/health/ready",
-        summary="An exchange would succeed now",
-        responses=success("Health", {"status": "ok"}) | unready,
+        summary="Exchanges can be judged and recorded; whether an engine answers is told beside",
+        responses=success("Health", {"status": "ok", "engine": "up"}) | unready,
     )
     async def ready() -> Response:
-        up = await api.ready()
-        return JsonResponse({"status": "ok" if up else "unavailable"}, 200 if up else 503)
+        ready, engine = api.ready(), "up" if api.engine_up() else "down"
+        return JsonResponse({"status": "ok" if ready else "unavailable", "engine": engine}, 200 if ready else 503)
 
     @router.get("/metrics", summary="Prometheus metrics", responses=text | fails(401, 403))
     async def metrics() -> Response:

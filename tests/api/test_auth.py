@@ -23,7 +23,7 @@ def build(tmp_path):
     metrics, engine = Metrics(), ScriptedEngine()
     judges = BatchedJudges([], metrics)
     gate = Gate(engine, judges, MemoryLedger(), lambda _: policy(), metrics)
-    return create_api(Api(gate, FixedKeys({}), Settings(home=tmp_path), metrics, judges.guards, engine.ready))
+    return create_api(Api(gate, FixedKeys({}), Settings(home=tmp_path), metrics, judges.guards, lambda: True))
 
 
 def test_every_route_but_health_needs_a_key(service, tmp_path):

@@ -8,7 +8,7 @@ from guards.patterns import PatternGuard
 from guards.policy import load
 from service.api.coverage import coverage
 from tests.api.conftest import WORDS, error, policy
-from tests.fakes import ScriptedEngine, WordGuard
+from tests.fakes import MemoryLedger, ScriptedEngine, WordGuard
 from tests.serving import OPERATOR_KEY, served
 
 
@@ -72,21 +72,27 @@ def test_coverage_shows_gaps_and_exemptions():
 
 
 def test_health(service):
-    """Live and ready say ok and nothing more, without a key."""
-    for path in ("/health/live", "/health/ready"):
-        assert httpx.get(service.url + path).json() == {"status": "ok"}
+    """Live and ready say ok and no secret, without a key."""
+    assert httpx.get(service.url + "/health/live").json() == {"status": "ok"}
+    assert httpx.get(service.url + "/health/ready").json() == {"status": "ok", "engine": "up"}
+
+
+def test_an_engine_outage_takes_no_gateway_away():
+    """Without an engine a gateway stays ready, or a balancer would have none left; the body says what is down."""
+    engine = ScriptedEngine()
+    engine.up = False
+    with served(policy(), [WordGuard(WORDS)], engine) as service:
+        response = httpx.get(service.url + "/health/ready")
+    assert (response.status_code, response.json()) == (200, {"status": "ok", "engine": "down"})
 
 
 def test_not_ready():
-    """Ready is 503 while the engine does not answer; live still says ok."""
-
-    class Away(ScriptedEngine):
-        async def ready(self):
-            return False
-
-    with served(policy(), [WordGuard(WORDS)], Away()) as service:
+    """Ready is 503 while nothing can be recorded; live still says ok."""
+    ledger = MemoryLedger()
+    ledger.broken = True
+    with served(policy(), [WordGuard(WORDS)], ledger=ledger) as service:
         response = httpx.get(service.url + "/health/ready")
-        assert (response.status_code, response.json()) == (503, {"status": "unavailable"})
+        assert (response.status_code, response.json()) == (503, {"status": "unavailable", "engine": "up"})
         assert httpx.get(service.url + "/health/live").status_code == 200
 
 
