@@ -10,6 +10,8 @@ VERBS: Final = {
     "calibrate": ("calibrate", "Set the operating points of a trained guard anew."),
     "evaluate-guard": ("evaluate_guard", "Figures of a guard by source, or with a source left out."),
     "sample": ("sample", "Let a chat model write user turns, as harmless rows to train on."),
+    "promote": ("promote", "Gates, then the registry: check, register, shadow, canary, enforce, rollback, status."),
+    "drift": ("drift", "Hold the traffic's scores against a frozen window."),
 }
 
 app = typer.Typer(
