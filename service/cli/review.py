@@ -92,9 +92,7 @@ def decide(
 @app.command()
 def export(
     out: Annotated[Path, typer.Option(help="the file to write; it holds plain text, keep it safe")],
-    what: Annotated[
-        What, typer.Option(help="judged texts, ranked pairs, or answers of reviewers")
-    ] = "guards",
+    what: Annotated[What, typer.Option(help="judged texts, ranked pairs, or answers of reviewers")] = "guards",
 ) -> None:
     """Write what reviewers decided as training data; one JSON object a line.
 

@@ -94,7 +94,7 @@ async def next_task(store: Store, reviewer: Reviewer, after: str = "") -> Task |
     if task_id is None:
         return None
     await audit.record(store, reviewer.name, "read", task_id)
-    return await _task(store, task_id)
+    return await read_task(store, task_id)
 
 
 async def to_rank(store: Store, reviewer: Reviewer) -> int:
@@ -114,7 +114,7 @@ def _unranked(reviewer: Reviewer, query: Any) -> Any:
 
 async def rank(store: Store, task_id: str, reviewer: Reviewer, said: Ranking) -> str:
     """Records a ranking; a reviewer ranks a task once. Returns its id. Raises ReviewError."""
-    task = await _task(store, task_id)
+    task = await read_task(store, task_id)
     check(task, said)
     ranking_id = "rank_" + uuid.uuid4().hex
     row: Json = {"id": ranking_id, "task_id": task_id, "reviewer": reviewer.name, "at": time.time()}
@@ -201,7 +201,7 @@ async def _ranked(store: Store) -> AsyncIterator[tuple[Task, list[str], list[Ran
         if task_id in hidden:
             continue
         try:
-            task = await _task(store, task_id)
+            task = await read_task(store, task_id)
         except Unknown:
             continue
         texts = await store.texts(sources[task_id][0])
@@ -209,15 +209,16 @@ async def _ranked(store: Store) -> AsyncIterator[tuple[Task, list[str], list[Ran
         yield task, sources[task_id], said
 
 
-async def _task(store: Store, task_id: str) -> Task:
-    """Raises Unknown when there is none, or a text of it was erased."""
+async def read_task(store: Store, task_id: str) -> Task:
+    """Raises Unknown when there is none, a text of it was erased, or one is restricted."""
     async with store.read() as session:
         query = sa.select(CandidateRow).where(CandidateRow.task_id == task_id).order_by(CandidateRow.position)
         rows = (await session.scalars(query)).all()
+        apart = await session.scalar(query.where(kept_apart(CandidateRow.exchange_id)).limit(1))
     found: dict[str, Any] = {}
     for row in rows:
         found[row.id] = (await store.texts(row.exchange_id)).get(row.id)
-    if not found or None in found.values():
+    if not found or apart is not None or None in found.values():
         raise Unknown(f"there is no task {task_id!r}, or its texts were erased")
     return Task(task_id, next(iter(found.values()))["prompt"], {id_: text["answer"] for id_, text in found.items()})
 

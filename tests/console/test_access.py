@@ -45,7 +45,7 @@ def csrf(page):
 
 
 def at(path, desk):
-    return path.format(item_id=item_id(desk.ids[0], "flagged"), login="ada")
+    return path.format(item_id=item_id(desk.ids[0], "flagged"), login="ada", task_id="none")
 
 
 def test_every_page_has_its_roles():

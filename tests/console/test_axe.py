@@ -28,6 +28,7 @@ def test_pages_have_no_violation(opened, desk, scheme):
         "/queue",
         "/search?text=none",
         "/voices",
+        "/rankings",
         "/quality",
         "/policies",
         "/audit",

@@ -40,6 +40,8 @@ ACCESS: Final[Mapping[str, frozenset[Role] | None]] = {
     "/queue": LOOKS,
     "/search": LOOKS,
     "/voices": LOOKS,
+    "/rankings": DECIDES,
+    "/rankings/{task_id}": DECIDES,
     "/items/{item_id}": LOOKS,
     "/items/{item_id}/reveal": LOOKS,
     "/items/{item_id}/comment": LOOKS,

@@ -3,18 +3,22 @@
 from dataclasses import dataclass
 from typing import Final, Literal
 
-Scope = Literal["everywhere", "item"]
+Scope = Literal["everywhere", "item", "ranking"]
 MODES: Final = ("on", "alt", "off")  # of single keys: WCAG 2.1.4
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """`keys`: as `KeyboardEvent.key` names them, with `Ctrl+` before. `action`: what the script does."""
+    """`keys`: as `KeyboardEvent.key` names them, with `Ctrl+` before. `action`: what the script does.
+
+    `upto`: the last ones of a row of keys that begins with these.
+    """
 
     keys: tuple[str, ...]
     action: str
     does: str
     scope: Scope = "item"
+    upto: tuple[str, ...] = ()
 
     @property
     def shown(self) -> list[str]:
@@ -33,7 +37,7 @@ KEYS: Final = (
     Key(("s",), "safe", "this part is safe"),
     Key(("v",), "violation", "this part violates the policy"),
     Key(("u",), "unsure", "unsure about this part"),
-    Key(("1",), "category", "categories by their digit"),
+    Key(("1",), "category", "categories by their digit", upto=("9", "0")),
     Key(("c",), "correct", "the action was correct"),
     Key(("o",), "over_block", "the action was too strict"),
     Key(("m",), "missed", "the action missed something"),
@@ -47,4 +51,12 @@ KEYS: Final = (
     Key(("x",), "skip", "skip, with a reason"),
     Key(("e",), "escalate", "escalate to a lead"),
     Key(("Ctrl+Enter",), "submit", "submit and go on"),
+    Key(("1",), "place", "the place of this answer; then the next one", "ranking", upto=("4",)),
+    Key(("j", "ArrowDown"), "down", "next answer", "ranking"),
+    Key(("k", "ArrowUp"), "up", "answer before", "ranking"),
+    Key(("q",), "scores", "score this answer", "ranking"),
+    Key(("b",), "all_bad", "all of them are bad", "ranking"),
+    Key(("p",), "edit", "edit this answer into a better one; Esc leaves it", "ranking"),
+    Key(("x",), "leave", "leave it to others", "ranking"),
+    Key(("Ctrl+Enter",), "submit", "submit and go on", "ranking"),
 )

@@ -24,6 +24,7 @@ SAID: Final = {
     "break": "Your items are given back. Take the time you need; nobody counts it.",
     "saved": "Saved.",
     "claimed": "The item is yours.",
+    "ranked": "Your ranking is kept.",
     "elsewhere": "Somebody else took this item.",
 }
 _NAVIGATION: Final = (
@@ -31,6 +32,7 @@ _NAVIGATION: Final = (
     ("/queue", "Queue"),
     ("/search", "Search"),
     ("/voices", "Appeals"),
+    ("/rankings", "Rankings"),
     ("/quality", "Quality"),
     ("/policies", "Policies"),
     ("/audit", "Audit"),
@@ -89,6 +91,7 @@ def render(request: Request, template: str, status: int = 200, **values: Any) ->
         "navigation": _links(request, visitor),
         "said": SAID.get(request.query_params.get("said", "")),
         "undo": None,
+        "scope": "item",
         "title": "",
         "path": request.url.path,
     }

@@ -10,11 +10,13 @@ from service.review.console.care import day
 from service.review.console.state import give_all_back, next_of, undoable
 from service.review.console.view import render
 from service.review.entries import counts
+from service.review.rankings import to_rank
 
 
 async def page(request: Request) -> Response:
     console, reviewer = request.app.state.console, visitor(request).reviewer
     after = request.query_params.get("after", "")
+    decides = bool(reviewer.roles & DECIDES)
     left = await undoable(console.store, after, reviewer)
     return render(
         request,
@@ -22,7 +24,8 @@ async def page(request: Request) -> Response:
         title="My shift",
         queues=await counts(console.store, reviewer),
         day=await day(console.store, reviewer, console.settings.console_daily_chars),
-        decides=bool(reviewer.roles & DECIDES),
+        decides=decides,
+        ranks=await to_rank(console.store, reviewer) if decides else 0,
         undo={"decision_id": after, "left": left} if left else None,
     )
 

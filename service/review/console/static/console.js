@@ -27,7 +27,7 @@ function choose(part) {
 }
 
 function press(selector) {
-  const control = $(selector);
+  const control = (current && current.querySelector(selector)) || $(selector);
   if (control && !control.disabled) control.click();
   return Boolean(control);
 }
@@ -155,6 +155,32 @@ function list() {
   );
 }
 
+// ---- rankings: a digit is the place of the answer one is at
+
+function plain(node) {
+  if (node.nodeType === Node.TEXT_NODE) return node.data;
+  if (node.dataset.code) return String.fromCodePoint(parseInt(node.dataset.code, 16));
+  return node.dataset.was || [...node.childNodes].map(plain).join("");
+}
+
+function placed(action) {
+  if (action.startsWith("digit-") && current && current.matches("[data-candidate]")) go(1);
+}
+
+function edit() {
+  const field = $("#preferred");
+  if (!current || !field) return;
+  field.value = [...current.querySelectorAll(".text")].map(plain).join("");
+  field.focus();
+}
+
+function score() {
+  const scores = current && current.querySelector(".scores");
+  if (!scores) return;
+  scores.open = true;
+  scores.querySelector("input").focus();
+}
+
 // ---- keys: bound as the sheet says
 
 const ACTIONS = {
@@ -174,6 +200,8 @@ const ACTIONS = {
   rationale: () => $("#note") && $("#note").focus(),
   skip: () => unfold("#skipping", "#reason"),
   escalate: () => unfold("#escalating", "#why"),
+  scores: score,
+  edit,
 };
 
 const bound = new Map();
@@ -203,7 +231,8 @@ document.addEventListener("keydown", (event) => {
   if (!action || (open && action !== "sheet")) return;
   if (event.repeat && action !== "down" && action !== "up") return event.preventDefault();
   if (ACTIONS[action]) ACTIONS[action]();
-  else if (!press(`[data-action="${action}"]`)) return;
+  else if (press(`[data-action="${action}"]`)) placed(action);
+  else return;
   event.preventDefault();
 });
 document.addEventListener("keyup", (event) => {
@@ -212,7 +241,7 @@ document.addEventListener("keyup", (event) => {
 window.addEventListener("blur", letGo);
 
 document.addEventListener("click", (event) => {
-  const control = event.target.closest("[data-action=sheet], [data-action=mark]");
+  const control = event.target.closest("[data-action=sheet], [data-action=mark], [data-action=edit]");
   if (!control) return;
   event.preventDefault();
   ACTIONS[control.dataset.action]();
