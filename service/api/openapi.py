@@ -12,6 +12,7 @@ from service.api.embeddings import EmbeddingsRequest
 from service.api.errors import Denied, RateLimited, document
 from service.api.explain import ExplainRequest
 from service.api.feedback import FeedbackRequest
+from service.api.learning import DatasetRequest, ModelRequest, RollbackRequest, RunRequest, StageRequest
 from service.api.moderations import ModerationRequest
 from service.api.response_schemas import ResponsesRequest
 from service.api.review import ClaimRequest, DecideRequest, NextRequest, RevealRequest, SkipRequest, UndoRequest
@@ -21,7 +22,8 @@ from service.review.appeals import Status
 
 REQUESTS: Final = (
     ChatRequest, CompletionRequest, ResponsesRequest, EmbeddingsRequest, ModerationRequest, ExplainRequest,
-    FeedbackRequest, AppealRequest, NextRequest, RevealRequest, DecideRequest, UndoRequest, SkipRequest, ClaimRequest
+    FeedbackRequest, AppealRequest, NextRequest, RevealRequest, DecideRequest, UndoRequest, SkipRequest, ClaimRequest,
+    DatasetRequest, RunRequest, ModelRequest, StageRequest, RollbackRequest
 )  # fmt: skip
 REF: Final = "#/components/schemas/"
 ABOUT: Final = """An OpenAI-compatible API in front of a language model whose input and output are judged.
@@ -41,7 +43,7 @@ EXAMPLES: Final[dict[int, tuple[str, dict[str, GateError]]]] = {
     401: ("No key, or an unknown one", {"no key": Denied("No API key. Send it as: Authorization: Bearer KEY")}),
     403: ("The key's role may not do this", {"role": Denied("A key of role moderator may not do this.", 403)}),
     404: (
-        "Unknown model, exchange, appeal or item",
+        "Unknown model, version, exchange, appeal or item",
         {
             "model": BadRequest("There is no model 'x'.", "model", 404, "model_not_found"),
             "record": BadRequest("There is no exchange 'x' of yours on record.", None, 404, "not_found"),
@@ -120,6 +122,13 @@ _ITEM: Final[Json] = _object(
     | {"parts": _LIST, "deliveries": _LIST, "said": {"type": "object"}}
     | {"verdicts": {"type": ["array", "null"], "items": {"type": "object"}}}
 )
+_VERSION: Final[Json] = _object(
+    {"object": {"const": "learning.model"}, "id": _STRING, "kind": _STRING, "name": _STRING, "version": _STRING}
+    | {"digest": _STRING, "folder": _STRING, "parent": _MAYBE, "run": _MAYBE, "datasets": {"type": "array"}}
+    | {"metrics": {"type": "object"}, "gates": {"type": "object"}, "card": _STRING, "at": {"type": "number"}}
+    | {"by": _STRING, "stage": _STRING, "since": {"type": "number"}, "share": {"type": ["number", "null"]}}
+    | {"keys": {"type": "array"}, "history": _LIST}
+)
 SCHEMAS: Final[Json] = {
     "Error": _object(
         {"error": _object({"message": _STRING, "type": _STRING, "param": _MAYBE, "code": _STRING}, sluicegate=_REFUSAL)}
@@ -166,6 +175,17 @@ SCHEMAS: Final[Json] = {
         decision_id=_STRING,
         undo_s={"type": "number"},
         leased_until={"type": "number"},
+    ),
+    "Datasets": _object({"object": {"const": "list"}, "data": _LIST}),
+    "LearningDone": _object({"object": _STRING, "id": _STRING}, state=_STRING),
+    "LearnedModel": _VERSION,
+    "LearnedModels": _object({"object": {"const": "list"}, "data": _LIST}),
+    "Rollback": _object(
+        {"object": {"const": "learning.rollback"}, "name": _STRING, "model": _MAYBE, "replaced": _STRING}
+    ),
+    "Shadow": _object(
+        {"object": {"const": "learning.shadow"}, "id": _STRING, "against": _MAYBE, "exchanges": {"type": "integer"}}
+        | {"since": {"type": ["number", "null"]}, "categories": _LIST}
     ),
     "Health": _object({"status": _STRING}, engine={"enum": ["up", "down"]}),
 }

@@ -7,6 +7,8 @@ from service.api.body import BadRequest
 from service.api.deps import Api
 from service.api.errors import Denied
 from service.gate.exchange import LedgerUnavailable
+from service.learning.errors import LearningError
+from service.learning.errors import Unknown as NotLearned
 from service.ledger.store import Store, unreachable
 from service.review.reviewer import Forbidden, ReviewError, Unknown
 
@@ -24,11 +26,11 @@ async def record(api: Api) -> AsyncIterator[Store]:
         raise LedgerUnavailable("This service keeps no record. Ask its operator.")
     try:
         yield api.store
-    except Unknown as error:
+    except (Unknown, NotLearned) as error:
         raise BadRequest(_sentence(error), status=404, code="not_found") from None
     except Forbidden as error:
         raise Denied(_sentence(error), 403) from None
-    except ReviewError as error:
+    except (ReviewError, LearningError) as error:
         raise BadRequest(_sentence(error), status=409, code="conflict") from None
     except Exception as error:
         if unreachable(error):
@@ -36,6 +38,6 @@ async def record(api: Api) -> AsyncIterator[Store]:
         raise
 
 
-def _sentence(error: ReviewError) -> str:
+def _sentence(error: ReviewError | LearningError) -> str:
     text = str(error)
     return f"{text[:1].upper()}{text[1:]}."

@@ -23,6 +23,7 @@ from service.api.parsed import body_of
 from service.api.relay import embedded, relay, until_left
 from service.api.response_schemas import ResponsesRequest
 from service.api.response_writer import ResponsesWriter
+from service.api.promoting import exporting, learned, promoting
 from service.api.reviewing import looking_again, reviewing
 from service.api.schemas import ChatRequest, CompletionRequest
 
@@ -46,6 +47,8 @@ def create_api(api: Api) -> FastAPI:
     app.include_router(_judging(api))
     app.include_router(looking_again(api))
     app.include_router(reviewing(api))
+    for learn in (exporting, learned, promoting):
+        app.include_router(learn(api))
     app.include_router(_reading(api))
     app.include_router(_operating(app, api))
     return app

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import Counter
 
-from service.api import errors, review
+from service.api import errors, learning, review
 from service.api.appeals import AppealRequest
 from service.api.auth import ACCESS, ANYBODY
 from service.api.embeddings import EmbeddingsRequest
@@ -37,6 +37,11 @@ MODELS = {
     "/v1/review/skip": review.SkipRequest,
     "/v1/review/heartbeat": review.ClaimRequest,
     "/v1/review/release": review.ClaimRequest,
+    "/v1/learning/datasets": learning.DatasetRequest,
+    "/v1/learning/runs": learning.RunRequest,
+    "/v1/learning/models": learning.ModelRequest,
+    "/v1/learning/models/{name}/{version}/stage": learning.StageRequest,
+    "/v1/learning/models/{name}/rollback": learning.RollbackRequest,
 }
 SOURCES = "".join(p.read_text() for p in (DOCS.parent / "service" / "api").glob("*.py"))
 

@@ -52,15 +52,17 @@ def described(service):
 def test_every_operation(described, service, mode):
     """Whatever is sent, the answer is one that the document promises."""
     operations = [found.ok() for found in described.get_all_operations()]
-    assert len(operations) == 25
+    assert len(operations) == 35
     for operation in operations:
-        if mode.is_negative and operation.path in (
+        if mode.is_negative and operation.label.removeprefix("GET ") in (
             "/health/live",
             "/health/ready",
             "/metrics",
             "/v1/models",
             "/v1/coverage",
             "/v1/guards",
+            "/v1/learning/datasets",
+            "/v1/learning/models",
             "/v1/review/counts",
         ):
             continue  # nothing in these requests can be wrong
