@@ -10,8 +10,21 @@ VERBS: Final = {
     "calibrate": ("calibrate", "Set the operating points of a trained guard anew."),
     "evaluate-guard": ("evaluate_guard", "Figures of a guard by source, or with a source left out."),
     "sample": ("sample", "Let a chat model write user turns, as harmless rows to train on."),
+    "data": (
+        "dataset.cli",
+        "Versions of datasets: build, show, card, materialise, diff, export, import, verify, fetch.",
+    ),
     "promote": ("promote", "Gates, then the registry: check, register, shadow, canary, enforce, rollback, status."),
     "drift": ("drift", "Hold the traffic's scores against a frozen window."),
+    "pretrain": ("pretrain", "Pre-train the LLM (causal) or a guard's encoder (masked) on texts of one's own."),
+    "sft": ("sft", "Instruction tuning of the LLM on preferred answers."),
+    "reward": ("reward", "Train a reward model from preference pairs."),
+    "dpo": ("dpo", "Preference optimisation of the LLM from pairs: DPO, IPO, KTO, ..."),
+    "grpo": ("grpo", "Online reinforcement learning with reward model and guards: GRPO or RLOO."),
+    "merge": ("merge", "Write an adapter into its base, compared before it is written."),
+    "quantize": ("quantize", "Make a model smaller: eight-bit weights and activations."),
+    "evaluate-llm": ("evaluate_llm", "Figures of an LLM beside another one, as JSON and HTML."),
+    "llm-bias": ("llm_bias", "The same request for another group of people: what changes in the answer."),
 }
 
 app = typer.Typer(
@@ -35,7 +48,10 @@ def _add(verb: str, module: str, help_text: str) -> None:
         except ModuleNotFoundError as error:
             if str(error.name).startswith("training"):
                 raise
-            typer.echo(f"{error.name} is not installed here. Use .venv-engine/bin/sluicegate-train", err=True)
+            typer.echo(
+                f"{error.name} is not installed here. Use .venv-engine/bin/sluicegate-train, after `make train-env`",
+                err=True,
+            )
             raise typer.Exit(2) from error
         except DataError as error:
             typer.echo(str(error), err=True)
