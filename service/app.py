@@ -221,6 +221,9 @@ def _show(stats: Stats, metrics: Metrics) -> None:
     metrics.spool_oldest_seconds.set(stats.oldest_s)
     metrics.spool_damaged_bytes.set(stats.damaged_bytes)
     metrics.spool_refused.set(stats.refused_exchanges)
+    metrics.spool_room_bytes.set(stats.room_bytes)
+    metrics.spool_short.set(stats.short)
+    metrics.spool_shed.set(stats.shed_exchanges)
     metrics.database_up.set(stats.database_up)
     metrics.review_open.set(stats.review_open)
 

@@ -41,6 +41,9 @@ class Settings(BaseSettings):
         None, description="base64 of 32 bytes that wrap the ledger's keys; by default a file under home"
     )
     spool_limit_mb: int = Field(1024, gt=0, description="the spool refuses further events beyond this size")
+    spool_reserve_mb: int = Field(
+        64, ge=0, description="room, on the disk and up to the limit, that clean samples leave to what is flagged"
+    )
 
     console: bool = Field(True, description="serve starts the review console too")
     console_host: str = Field("127.0.0.1", description="address the review console listens on")

@@ -162,6 +162,9 @@ GATE: Final = Dashboard(
             "ops",
             width=12,
         ),
+        Panel("Room of the spool", {"{{pod}}": gauge("sluicegate_spool_room_bytes", by="pod")}, "bytes", width=8),
+        Panel("Only the reserve is left", {"{{pod}}": gauge("sluicegate_spool_short", "max", "pod")}, width=8),
+        Panel("Samples given up for lack of room", {"{{pod}}": gauge("sluicegate_spool_shed", by="pod")}, width=8),
         Panel("Spool backlog", {"{{pod}}": gauge("sluicegate_spool_backlog", by="pod")}, width=8),
         Panel("Put aside by the database", {"{{pod}}": gauge("sluicegate_spool_refused", by="pod")}, width=8),
         Panel(

@@ -92,7 +92,7 @@ def admitted(gate: Gate, passages: Sequence[Passage]) -> Iterator[None]:
 async def recorded(gate: Gate, exchange: Exchange) -> AsyncIterator[Work]:
     """Admission, `asked` before, `closed` after, whatever happens in between; the engine is stopped first."""
     with admitted(gate, exchange.asked.passages):
-        gate.ledger.append(events.asked(exchange))
+        _begin(gate, exchange)
         work = Work(gate, exchange)
         try:
             yield work
@@ -112,6 +112,14 @@ async def recorded(gate: Gate, exchange: Exchange) -> AsyncIterator[Work]:
             with anyio.CancelScope(shield=True):
                 await work.stop()
                 _close(gate, exchange, work.generation)
+
+
+def _begin(gate: Gate, exchange: Exchange) -> None:
+    try:
+        gate.ledger.append(events.asked(exchange))
+    except LedgerUnavailable:
+        gate.metrics.ledger_errors.labels("begin").inc()
+        raise
 
 
 def _close(gate: Gate, exchange: Exchange, generation: Generation | None) -> None:

@@ -1,8 +1,12 @@
-"""The ledger that the pipeline writes to: sealed, spooled, then carried to the database."""
+"""The ledger that the pipeline writes to: sealed, spooled, then carried to the database.
+
+When room runs short, clean samples are given up first: what is left is for what was flagged (docs/decisions/018).
+"""
 
 import asyncio
 import base64
 import contextlib
+from dataclasses import replace
 from typing import Any
 
 import orjson
@@ -25,9 +29,12 @@ class SqlLedger:
 
     def __init__(self, settings: Settings, spool: Spool | None = None) -> None:
         self.store = store = open_store(settings)
-        self.spool = spool = spool or Spool(settings.spool, limit_bytes=settings.spool_limit_mb << 20)
+        limits = settings.spool_limit_mb << 20, settings.spool_reserve_mb << 20
+        self.spool = spool = spool or Spool(settings.spool, *limits)
         self._marks_key = bytes.fromhex(store.vault.keyed_hash("marks", ""))
         self._keys: dict[str, DataKey | None] = {}  # of exchanges under way; None: their texts are not stored
+        self._held: dict[str, Json] = {}  # `asked` of exchanges begun when room was short; written if they are flagged
+        self._shed = 0
         self._shipper = Shipper(spool, store)
         self._task: asyncio.Task[None] | None = None
 
@@ -47,11 +54,15 @@ class SqlLedger:
 
     def append(self, event: Json) -> None:
         """Puts an event in order. Raises LedgerUnavailable; `asked` also when the disk fails: then do not begin."""
-        self.spool.append(self._payload(event))
+        for payload in self._payloads(event):
+            self.spool.append(payload)
 
     async def commit(self, event: Json) -> None:
         """Returns when the event and all before it are durable. Raises LedgerUnavailable."""
-        await self.spool.commit(self._payload(event))
+        *before, payload = self._payloads(event)
+        for earlier in before:
+            self.spool.append(earlier)
+        await self.spool.commit(payload)
 
     async def drain(self, timeout_s: float) -> bool:
         """Waits until what was written is in the database. False when the time is over; the spool keeps the rest."""
@@ -75,24 +86,40 @@ class SqlLedger:
         return self.spool.writable
 
     async def stats(self) -> Stats:
-        return await self._shipper.stats()
+        return replace(await self._shipper.stats(), shed_exchanges=self._shed)
 
-    def _payload(self, event: Json) -> bytes:
-        exchange_id, event_id = event["exchange_id"], event["id"]
-        body: dict[str, Any] = {name: value for name, value in event.items() if name != "texts"}
+    def _payloads(self, event: Json) -> list[bytes]:
+        """The event's bytes, behind those of a text that was held back and is wanted now."""
         if event["event"] == "asked":
-            self.spool.check()
-            self._keys[exchange_id] = self.store.vault.new_key(exchange_id) if _texts_stored(event) else None
-            if (subject := event.get("subject")) is not None:
-                body["subject"] = self.store.vault.keyed_hash(f"subject/{event['tenant']}", subject)
-        key = self._keys.get(exchange_id)
-        if event["event"] == "closed":
-            self._keys.pop(exchange_id, None)
-        if key is not None and event.get("texts"):
-            body["sealed"] = _sealed(key, event_id, event["texts"])
-            if event["event"] == "verdict" and event.get("flagged", True):
-                body["marks"] = marks(event["texts"].get("judged", ""), self._marks_key, event["stage"])
-        return orjson.dumps(body)
+            return [self._begun(event)]
+        exchange_id, payloads = event["exchange_id"], []
+        closing = event["event"] == "closed"
+        key = self._keys.pop(exchange_id, None) if closing else self._keys.get(exchange_id)
+        if _flagging(event) and (asked := self._held.pop(exchange_id, None)) is not None:
+            late = {"event": "texts", "id": f"{exchange_id}:texts", "of": asked["id"], "exchange_id": exchange_id}
+            payloads.append(_payload(late | {"at": event["at"]}, key, asked["texts"]))
+        held = self._held.pop(exchange_id, None) is not None if closing else False
+        if closing and event.get("texts") and not _flagging(event) and (held or self.spool.short):
+            self._shed += 1
+            return [*payloads, _payload(event | {"shed": True}, None)]
+        return [*payloads, _payload(event | self._marks(event, key), key, event.get("texts"))]
+
+    def _begun(self, asked: Json) -> bytes:
+        self.spool.check()
+        exchange_id, vault = asked["exchange_id"], self.store.vault
+        key = self._keys[exchange_id] = vault.new_key(exchange_id) if _texts_stored(asked) else None
+        subject = asked.get("subject")
+        if subject is not None:
+            subject = vault.keyed_hash(f"subject/{asked['tenant']}", subject)
+        if key is not None and self.spool.short:
+            self._held[exchange_id] = asked
+            key = None
+        return _payload(asked | {"subject": subject}, key, asked.get("texts"))
+
+    def _marks(self, event: Json, key: DataKey | None) -> Json:
+        if key is None or event["event"] != "verdict" or not _flagging(event):
+            return {}
+        return {"marks": marks(event.get("texts", {}).get("judged", ""), self._marks_key, event["stage"])}
 
 
 def open_store(settings: Settings) -> Store:
@@ -104,6 +131,19 @@ def open_store(settings: Settings) -> Store:
 
 def _texts_stored(asked: Json) -> bool:
     return asked["store"] in ("flagged", "sampled")
+
+
+def _flagging(event: Json) -> bool:
+    """Whether the event is one for which the texts of its exchange are kept."""
+    return event.get("flagged", event["event"] == "verdict") or event.get("outcome") == "interrupted"
+
+
+def _payload(event: Json, key: DataKey | None, texts: Any = None) -> bytes:
+    """The event as it is written: its text sealed, or left out."""
+    body = {name: value for name, value in event.items() if name != "texts"}
+    if key is not None and texts:
+        body["sealed"] = _sealed(key, event.get("of", event["id"]), texts)
+    return orjson.dumps(body)
 
 
 def _sealed(key: DataKey, event_id: str, texts: Any) -> Json:

@@ -30,7 +30,8 @@ class Stats:
     """Figures of spool and shipper.
 
     `records`: not in the database yet. `bytes`: size of the spool. `oldest_s`: how long the database has lacked
-    something that the spool has. `review_open`: items that wait for reviewers, as last known.
+    something that the spool has. `review_open`: items that wait for reviewers, as last known. `short`: only the
+    reserve of the `room_bytes` is left. `shed_exchanges`: clean samples whose texts were given up for it.
     """
 
     records: int
@@ -42,6 +43,9 @@ class Stats:
     damaged_bytes: int
     refused_exchanges: int
     database_up: bool
+    room_bytes: int
+    short: bool
+    shed_exchanges: int = 0
 
 
 class Shipper:
@@ -121,6 +125,8 @@ class Shipper:
             damaged_bytes=self._damaged_bytes,
             refused_exchanges=self._refused,
             database_up=self._up,
+            room_bytes=self._spool.room_bytes,
+            short=self._spool.short,
         )
 
     def _unread(self, segment: Segment) -> int:

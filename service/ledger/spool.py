@@ -45,11 +45,13 @@ class Spool:
         self,
         folder: Path,
         limit_bytes: int = 1 << 30,
+        reserve_bytes: int = 0,
         rotate_bytes: int = 16 << 20,
         rotate_s: float = 600,
         sync: Callable[[int], None] = os.fdatasync,
     ) -> None:
         self.folder, self._limit, self._rotate_bytes, self._rotate_s = folder, limit_bytes, rotate_bytes, rotate_s
+        self._reserve, self._free_bytes = min(reserve_bytes, limit_bytes // 4), 0
         self._sync = sync
         self.segments: list[Segment] = []  # oldest first: those adopted, then our own; the last one is written to
         self.records = 0  # of this process, written or not
@@ -100,6 +102,16 @@ class Spool:
     @property
     def size_bytes(self) -> int:
         return sum(s.size_bytes for s in self.segments) + self.unwritten_bytes
+
+    @property
+    def room_bytes(self) -> int:
+        """What can still be written: up to the limit, and as far as the disk goes."""
+        return max(0, min(self._limit - self.size_bytes, self._free_bytes - self.unwritten_bytes))
+
+    @property
+    def short(self) -> bool:
+        """Whether only the reserve is left, which is for what was flagged."""
+        return self._error is not None or self.room_bytes < self._reserve
 
     @property
     def writable(self) -> bool:
@@ -160,6 +172,7 @@ class Spool:
             if durable or self._end_bytes - self._synced_bytes >= SYNC_BYTES:
                 self._make_durable()
             self._rotate_if_due()
+            self._free_bytes = _free_bytes(self._fd)
         except OSError as error:
             if self._error is None:
                 log.error("spool_write_failed", error=error.strerror)
@@ -211,7 +224,7 @@ class Spool:
         if self._made:
             os.close(self._fd)
             self.segments[-1].sealed = True
-        self._fd, self._opened_at = fd, time.monotonic()
+        self._fd, self._opened_at, self._free_bytes = fd, time.monotonic(), _free_bytes(fd)
         self._synced_bytes = self._end_bytes = 0
         self._made += 1
         self.segments.append(Segment(path))
@@ -277,6 +290,12 @@ def _lock(folder: Path, boot: str) -> int:
                 raise
             time.sleep(patience_s)
     raise AssertionError("unreachable")
+
+
+def _free_bytes(fd: int) -> int:
+    """Of the disk that holds the file, for us."""
+    disk = os.fstatvfs(fd)
+    return disk.f_bavail * disk.f_frsize
 
 
 def _unavailable(error: OSError) -> LedgerUnavailable:

@@ -48,9 +48,14 @@ class Trail:
         return self.flagged or (asked is not None and asked["store"] != "none")
 
     @property
+    def sampled(self) -> bool:
+        """Whether chance picked it and there was room for it; with too little, clean samples are given up."""
+        asked, closed = self.first("asked") or {}, self.first("closed") or {}
+        return bool(asked.get("sampled")) and not closed.get("shed")
+
+    @property
     def texts_kept(self) -> bool:
-        asked = self.first("asked")
-        return self.flagged or bool(asked and asked["sampled"])
+        return self.flagged or self.sampled
 
     def interrupt(self) -> None:
         """Closes what a process left open when it died, for a reviewer to look at."""
@@ -71,11 +76,12 @@ class Trail:
         kept = self.texts_kept
         return {
             "exchanges": [self._exchange()],
-            "verdicts": [row for e in self.events.values() if e["event"] == "verdict" for row in _verdicts(e)],
+            "verdicts": [row for e in self.events.values() if "verdicts" in e for row in _verdicts(e)],
             "deliveries": _deliveries(self.first("closed") or {}, self.exchange_id),
             "content_keys": list({k["id"]: k for e in self.events.values() if kept and (k := _key(e))}.values()),
             "contents": [row for e in self.events.values() if kept and (row := _content(e))],
             "review_items": self._items(),
+            "beside": [{name: e[name] for name in _BESIDE} for e in self.events.values() if e["event"] == "beside"],
             "marks": [{"exchange_id": self.exchange_id, "mark": mark} for mark in sorted(self._marks())],
         }
 
@@ -91,7 +97,7 @@ class Trail:
     def _items(self) -> list[Json]:
         """What reviewers are asked: of all that was flagged, and of the clean exchanges that chance picked."""
         asked, closed = self.first("asked") or {}, self.first("closed") or {}
-        if not (self.flagged or asked.get("sampled")):
+        if not (self.flagged or self.sampled):
             return []
         why = "flagged" if self.flagged else "sample"
         events = [e for e in self.events.values() if e["event"] == "verdict"]
@@ -120,7 +126,7 @@ class Trail:
             "choices": asked.get("choices", 1),
             "policy_version": asked.get("policy_version", 0),
             "subject": asked.get("subject"),
-            "sampled": asked.get("sampled", False),
+            "sampled": self.sampled,
             "outcome": closed.get("outcome", UNKNOWN),
             "flagged": self.flagged,
             **{name: closed.get(name) for name in ("duration_s", "first_content_s", "usage", "scores")},
@@ -131,6 +137,7 @@ class Trail:
 
 
 _NAMES = ("endpoint", "model", "key_id", "tenant", "policy", "policy_digest", "store")
+_BESIDE = ("exchange_id", "digest", "guard", "version", "enforced", "at", "scores")
 _OF_EVENT = ("exchange_id", "at", "choice", "channel", "blocked", "released_chars")
 _OF_VERDICT = ("guard", "version", "digest", "stage", "category", "score", "threshold", "action", "mode", "policy")
 
@@ -173,7 +180,7 @@ def _content(event: Json) -> Json | None:
     if (sealed := event.get("sealed")) is None:
         return None
     return {
-        "event_id": event["id"],
+        "event_id": event.get("of", event["id"]),  # a text that came later than the event it belongs to
         "exchange_id": event["exchange_id"],
         "key_id": sealed["key_id"],
         "sealed": base64.b64decode(sealed["text"]),

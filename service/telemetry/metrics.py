@@ -130,8 +130,13 @@ class Metrics:
         self.spool_oldest_seconds = self._gauge("spool_oldest_seconds", "Age of the oldest event in the spool.")
         self.spool_damaged_bytes = self._gauge("spool_damaged_bytes", "Bytes of the spool that could not be read.")
         self.spool_refused = self._gauge("spool_refused", "Exchanges put aside because the database refused them.")
+        self.spool_room_bytes = self._gauge("spool_room_bytes", "What the spool can still take.")
+        self.spool_short = self._gauge("spool_short", "1 while only the reserve is left, for what is flagged.")
+        self.spool_shed = self._gauge("spool_shed", "Clean samples given up since the start for lack of room.")
         self.database_up = self._gauge("database_up", "1 while the database takes what the spool has.")
-        self.ledger_errors = self._counter("ledger_errors", "Failed writes.", ("operation",))
+        self.ledger_errors = self._counter("ledger_errors", "Writes refused.", ("operation",))
+        for operation in ("begin", "commit", "append"):
+            self.ledger_errors.labels(operation)
         self.review_open = self._gauge("review_open", "Items that wait for a reviewer or an adjudicator.")
 
         self.feedback = self._counter("feedback", "Feedback of clients.", ("kind",))
