@@ -3,10 +3,10 @@
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import structlog
 from fastapi import FastAPI
@@ -37,6 +37,9 @@ from service.review.reviewer import Role as Duty
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.transport import HttpTransport
+
+if TYPE_CHECKING:
+    from service.telemetry.tracing import Tracing
 
 WATCH_S: Final = 5.0
 QUALITY_S: Final = 300.0
@@ -92,7 +95,12 @@ def load_guards(settings: Settings) -> tuple[Guard, ...]:
 
 @asynccontextmanager
 async def assembled(
-    settings: Settings, guarded: Guarded, engine_url: str, engine_key: str | None, nudged: asyncio.Event | None = None
+    settings: Settings,
+    guarded: Guarded,
+    engine_url: str,
+    engine_key: str | None,
+    nudged: asyncio.Event | None = None,
+    tracing: "Tracing | None" = None,
 ) -> AsyncIterator[tuple[FastAPI, dict[str, str]]]:
     """The running service: its ASGI app, and the keys made at this start (role -> key), to be shown once.
 
@@ -107,9 +115,11 @@ async def assembled(
             raise StartError(str(error)) from error
         stack.push_async_callback(ledger.stop)
         judges = await stack.enter_async_context(BatchedJudges(guarded.guards, metrics))
+        tracing = tracing or _tracing(settings)
         connect = partial(
             VllmClient,
             key=engine_key,
+            carry=tracing.carried if tracing else None,
             idle_timeout_s=settings.engine_idle_timeout_s,
             salt_key=ledger.store.vault.keyed_hash("cache salt", "").encode(),
         )
@@ -148,7 +158,30 @@ async def assembled(
             return state.engine_up
 
         api = Api(gate, keys, settings, metrics, judges.guards, ready, told, ledger.store, engine_up)
-        yield create_api(api), made
+        if tracing:
+            stack.push_async_callback(asyncio.to_thread, tracing.stop)
+        yield (_traced(api, tracing) if tracing else create_api(api)), made
+
+
+def _tracing(settings: Settings) -> "Tracing | None":
+    """None where it is off: nothing of it is on anybody's way then. Raises StartError."""
+    if not settings.tracing:
+        return None
+    try:
+        from service.telemetry.tracing import Tracing
+    except ImportError as error:
+        raise StartError("SLUICEGATE_TRACING needs OpenTelemetry: pip install 'sluicegate[tracing]'") from error
+    return Tracing()
+
+
+def _traced(api: Api, tracing: "Tracing") -> FastAPI:
+    from service.telemetry.tracing import Traced
+    from service.traced import TracedKeys, around
+
+    around(api.gate, tracing)
+    app = create_api(replace(api, keys=TracedKeys(api.keys, tracing)))
+    app.add_middleware(Traced, tracing=tracing)
+    return app
 
 
 async def _keys(settings: Settings, ledger: SqlLedger) -> tuple[Keys, dict[str, str]]:

@@ -67,6 +67,7 @@ class Settings(BaseSettings):
     keepalive_s: float = Field(10, gt=0, description="an SSE comment is sent after this long without text")
     guard_threads: int = Field(1, gt=0, description="CPU threads of a guard's inference")
     guard_batch_tokens: int = Field(4096, gt=0, description="most tokens in one batch of the guard")
+    tracing: bool = Field(False, description="spans to the OTLP collector of OTEL_EXPORTER_OTLP_ENDPOINT")
     log_level: str = Field("info", description="debug, info, warning or error")
 
     @field_validator("home", "policy", "guards", "engine_env", "registry", mode="after")
