@@ -18,6 +18,15 @@ $(GATEWAY): pyproject.toml constraints.txt
 $(ENGINE): $(GATEWAY) service/engine/install.py constraints.txt
 	@.venv/bin/sluicegate engine install
 
+TRAINING := .venv-engine/.training
+$(TRAINING): $(ENGINE)
+	@echo "training of the LLM (.venv-engine): half a minute the first time"
+	@.venv-engine/bin/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[llm]'
+	@touch $@
+
+.PHONY: train-env
+train-env: $(TRAINING)  ## what training the LLM needs, added to the engine's environment
+
 # an engine elsewhere needs no vLLM here
 serve: $(GATEWAY) $(if $(SLUICEGATE_ENGINE_URL),,$(ENGINE))  ## the guarded chat service with a real model on http://127.0.0.1:8080 (PORT=...)
 	@exec .venv/bin/sluicegate serve
@@ -32,10 +41,10 @@ browser:
 	@command -v chromium >/dev/null || { [ "$$(id -u)" = 0 ] && apt-get update -qq && apt-get install -y -qq chromium >/dev/null; } \
 	  || echo "the console's tests need a browser. Run: sudo apt-get install -y chromium"
 
-test: $(GATEWAY) $(ENGINE) browser  ## every check, small counts, under 30 minutes
+test: $(GATEWAY) $(ENGINE) $(TRAINING) browser  ## every check, small counts, under 30 minutes
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/pytest
 
-prove: $(GATEWAY) $(ENGINE) browser  ## the same checks at full counts (hours); figures go to bench/results
+prove: $(GATEWAY) $(ENGINE) $(TRAINING) browser  ## the same checks at full counts (hours); figures go to bench/results
 	@SLUICEGATE_PROVE=1 .venv/bin/pytest --timeout 14400
 
 bench: $(GATEWAY) $(ENGINE)  ## speed beside the very same vLLM without the gateway, and beside a bare relay; to bench/results

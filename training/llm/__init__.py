@@ -1,0 +1,1 @@
+"""What the verbs that train the LLM share: recipe, dialogues, model, cost, run."""
