@@ -24,6 +24,8 @@ from service.engine.pool import opened
 from service.gate.exchange import Caller, Json, LedgerUnavailable, Role
 from service.gate.pipeline import Gate
 from service.judges import BatchedJudges
+from service.learning.in_force import JudgesInForce
+from service.learning.standing import Load, Watch, guard_of
 from service.ledger.crypto import SealError
 from service.ledger.keys import KeyRing
 from service.ledger.ledger import SqlLedger
@@ -44,6 +46,7 @@ if TYPE_CHECKING:
 WATCH_S: Final = 5.0
 QUALITY_S: Final = 300.0
 DEFAULT_TENANT: Final = "default"
+IN_FORCE: Final = "in_force.json"  # under home: which versions the database named last
 log = structlog.get_logger(__name__)
 
 
@@ -125,20 +128,26 @@ async def assembled(
         )
         engine = await stack.enter_async_context(opened(engine_url, connect, metrics))
         policies = PoliciesInForce(guarded.policies, guarded.guards, metrics, guarded.path)
+        learned = JudgesInForce(judges, guarded.guards, policies, ledger, metrics, _loading(settings))
+        stack.push_async_callback(learned.stop)
+        registry = Watch(ledger.store, settings.home / IN_FORCE, metrics, learned.take)
+        await registry.look()
         gate = Gate(
             engine,
-            judges,
+            learned,
             ledger,
             policies,
             metrics,
             max_exchanges=settings.max_exchanges,
             early_exchanges=settings.early_exchanges,
             max_prompt_chars=settings.max_prompt_chars,
+            beside=learned.beside,
         )
         keys, made = await _keys(settings, ledger)
         watches = (
             _watch(gate, ledger, metrics, state),
             _watch_review(ledger.store, metrics),
+            registry.run(settings.registry_watch_s),
             policies.watch(settings.policy_watch_s, nudged or asyncio.Event()),
         )
         for watch in watches:
@@ -157,7 +166,7 @@ async def assembled(
         def engine_up() -> bool:
             return state.engine_up
 
-        api = Api(gate, keys, settings, metrics, judges.guards, ready, told, ledger.store, engine_up)
+        api = Api(gate, keys, settings, metrics, learned.guards, ready, told, ledger.store, engine_up)
         if tracing:
             stack.push_async_callback(asyncio.to_thread, tracing.stop)
         yield (_traced(api, tracing) if tracing else create_api(api)), made
@@ -182,6 +191,10 @@ def _traced(api: Api, tracing: "Tracing") -> FastAPI:
     app = create_api(replace(api, keys=TracedKeys(api.keys, tracing)))
     app.add_middleware(Traced, tracing=tracing)
     return app
+
+
+def _loading(settings: Settings) -> Load:
+    return guard_of(settings.registry_folder, settings.guard_threads, settings.guard_batch_tokens)
 
 
 async def _keys(settings: Settings, ledger: SqlLedger) -> tuple[Keys, dict[str, str]]:

@@ -2,7 +2,7 @@
 
 import asyncio
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from weakref import WeakKeyDictionary
@@ -23,28 +23,45 @@ OVERLAP_CHARS = 500  # of the parts of a passage that is too long for a guard to
 class BatchedJudges:
     """The judges of one process. Use as an async context manager: lanes are tasks."""
 
-    def __init__(self, guards: Sequence[Guard], metrics: Metrics, batch_chars: int = 16_000) -> None:
-        self._lanes: dict[str, _Lane | _Cascaded] = {}
+    def __init__(
+        self, guards: Sequence[Guard], metrics: Metrics, batch_chars: int = 16_000, lanes: Iterable["Lane"] = ()
+    ) -> None:
+        self._metrics, self._batch_chars = metrics, batch_chars
+        self._lanes: dict[str, Lane | _Cascaded] = {}
+        known = {id(lane.guard): lane for lane in lanes}
         for guard in guards:
             for one in (guard.first, guard.then) if isinstance(guard, Cascade) else (guard,):
                 if one.name not in self._lanes:
-                    self._lanes[one.name] = _Lane(one, metrics, batch_chars)
+                    self._lanes[one.name] = known.get(id(one)) or Lane(one, metrics, batch_chars)
             if isinstance(guard, Cascade):
                 self._lanes[guard.name] = _Cascaded(guard, self._lanes, metrics)
 
     async def __aenter__(self) -> "BatchedJudges":
-        for lane in self._lanes.values():
-            if isinstance(lane, _Lane):
-                lane.start()
+        for lane in self.lanes:
+            lane.start()
         return self
 
     async def __aexit__(self, *_: object) -> None:
-        for lane in self._lanes.values():
-            if isinstance(lane, _Lane):
-                await lane.stop()
+        for lane in self.lanes:
+            await lane.stop()
+
+    @property
+    def lanes(self) -> "list[Lane]":
+        return [lane for lane in self._lanes.values() if isinstance(lane, Lane)]
 
     def guards(self) -> list[Guard]:
         return [lane.guard for lane in self._lanes.values()]
+
+    def replaced(self, guards: Sequence[Guard], lanes: Iterable["Lane"]) -> "BatchedJudges":
+        """Those of other guards. A guard that has one of `lanes` keeps it, with what waits there and what it knows."""
+        other = BatchedJudges(guards, self._metrics, self._batch_chars, lanes)
+        for lane in other.lanes:
+            lane.start()
+        return other
+
+    def of(self, exchange_id: str, key_id: str) -> "BatchedJudges":
+        """Themselves: they judge every exchange to its end."""
+        return self
 
     async def judge(self, passages: Sequence[Passage], policy: Policy, tenant: str) -> list[list[Judgement]]:
         ends_at = time.monotonic() + policy.deadline_s
@@ -84,7 +101,7 @@ class _Item:
     scores: asyncio.Future[Scores]
 
 
-class _Lane:
+class Lane:
     """One guard, one thread for each call it takes at once.
 
     While a batch runs the next one fills; shortest first, up to a budget of characters.
@@ -103,7 +120,7 @@ class _Lane:
         self._languages = languages_of(guard)
 
     def start(self) -> None:
-        self._tasks = [asyncio.create_task(self._work()) for _ in range(self._calls)]
+        self._tasks = self._tasks or [asyncio.create_task(self._work()) for _ in range(self._calls)]
 
     async def stop(self) -> None:
         for task in self._tasks:
@@ -193,7 +210,7 @@ class _Lane:
 class _Cascaded:
     """A cascade in the lanes of its two guards, so that the slow one never keeps the quick one waiting."""
 
-    def __init__(self, guard: Cascade, lanes: Mapping[str, "_Lane | _Cascaded"], metrics: Metrics) -> None:
+    def __init__(self, guard: Cascade, lanes: Mapping[str, "Lane | _Cascaded"], metrics: Metrics) -> None:
         self.guard, self._metrics, self._languages = guard, metrics, languages_of(guard)
         self._first, self._then = lanes[guard.first.name], lanes[guard.then.name]
         self._without_second: WeakKeyDictionary[asyncio.Future[Scores], Scores] = WeakKeyDictionary()

@@ -43,7 +43,7 @@ class PoliciesInForce:
 
     Args:
         policies: those of the file as they were checked at the start.
-        guards: those that are loaded; a changed file may name no others.
+        guards: those that judge at first; a changed file may name no others.
         path: the file to watch; None for policies that never change.
         now: the clock that schedules are read by.
     """
@@ -74,6 +74,15 @@ class PoliciesInForce:
         )
         file = {"digest": self.policies.digest, "loaded_at": self.loaded_at.isoformat(), "rejected": rejected}
         return {"overlays": source._asdict(), "file": file}
+
+    def faults(self, guards: Sequence[Guard]) -> list[str]:
+        """What the policies in force would miss if these were the guards."""
+        return self.policies.faults(coverage_of(guards), reach_of(guards))
+
+    def judged_by(self, guards: Sequence[Guard]) -> None:
+        """From now on a changed file is checked against these, and the metric tells of them."""
+        self._guards, self._coverage = tuple(guards), coverage_of(guards)
+        self._tell()
 
     async def watch(self, every_s: float, nudged: asyncio.Event) -> None:
         """Looks at the file for ever; at once when `nudged`, and then it takes what it finds without a second look."""
@@ -120,8 +129,11 @@ class PoliciesInForce:
 
     def _swap(self, policies: Policies) -> None:
         self.policies, self.loaded_at = policies, self._now()
+        self._tell()
+
+    def _tell(self) -> None:
         guards = [(g.name, g.version, g.digest) for g in self._guards]
-        self._metrics.in_force([policies.file], guards)
+        self._metrics.in_force([self.policies.file], guards)
 
 
 def _read(path: Path) -> bytes | str:

@@ -55,7 +55,7 @@ def verdict(
         "blocked": blocked,
         "flagged": any(v.flagging for v in verdicts),
         "released_chars": at.hold.released if at else 0,
-        "verdicts": [_plain(v) for v in verdicts],
+        "verdicts": [plain(v) for v in verdicts],
         "texts": {"judged": passage.text},
     }
 
@@ -93,6 +93,7 @@ def _place(channelled: Channelled) -> str:
     return channelled.channel if channelled.tool is None else f"tool_arguments/{channelled.tool}"
 
 
-def _plain(verdict: Verdict) -> Json:
+def plain(verdict: Verdict) -> Json:
+    """A verdict as JSON."""
     plain = {name: getattr(verdict, name) for name in Verdict.__slots__}
     return plain | {"spans": [[s.start, s.end, s.category] for s in verdict.spans]}

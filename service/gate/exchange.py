@@ -188,6 +188,7 @@ class Exchange:
     asked: Asked
     caller: Caller
     policy: Policy
+    judges: "Judges"  # the same to its end, whatever is swapped meanwhile
     started_at: float = field(default_factory=time.time)
     verdicts: list[Verdict] = field(default_factory=list)
     scores: dict[str, Json] = field(default_factory=dict)  # guard -> version, digest, highest scores by stage
@@ -241,6 +242,10 @@ class Judges(Protocol):
 
         What is remembered between calls is remembered for one `tenant`.
         """
+        ...
+
+    def of(self, exchange_id: str, key_id: str) -> "Judges":
+        """Those that judge one exchange, to its end."""
         ...
 
 

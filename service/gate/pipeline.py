@@ -25,7 +25,7 @@ from service.gate.exchange import (
 from service.gate.generation import Channelled, Choice, Generation
 from service.gate.reading import Read, read, redactions
 from service.gate.work import Gate as Gate
-from service.gate.work import admitted, recorded
+from service.gate.work import admitted, begun, recorded
 
 WITHHELD = "The rest of this answer was withheld by the content policy."
 
@@ -39,7 +39,7 @@ async def answer(gate: Gate, asked: Asked, caller: Caller) -> AsyncGenerator[Rel
         Overloaded, Refused, EngineRejected: before the first item.
         GuardUnavailable, EngineUnavailable, LedgerUnavailable: at any time.
     """
-    exchange = Exchange(asked, caller, gate.policy(caller))
+    exchange = begun(gate, asked, caller)
     async with recorded(gate, exchange) as work:
         if gate.in_flight <= gate.early_exchanges:
             work.generate(asked.body)
@@ -81,7 +81,7 @@ async def embed(gate: Gate, asked: Asked, caller: Caller) -> Json:
     Raises:
         Overloaded, Refused, EngineRejected, GuardUnavailable, EngineUnavailable, LedgerUnavailable
     """
-    exchange = Exchange(asked, caller, gate.policy(caller))
+    exchange = begun(gate, asked, caller)
     async with recorded(gate, exchange):
         body = await _judged_input(gate, exchange)
         if body is None:  # no text of the policy's can stand for numbers
@@ -107,7 +107,7 @@ async def examine(
 async def _judged_input(gate: Gate, exchange: Exchange) -> Json | None:
     """The body that may go to the model: as asked, with redacted texts, or None where the policy answers itself."""
     asked, policy = exchange.asked, exchange.policy
-    found = await read(gate.judges, asked.passages, policy, exchange.caller.tenant, asked.conversation)
+    found = await read(exchange.judges, asked.passages, policy, exchange.caller.tenant, asked.conversation)
     exchange.note("input", chain.from_iterable(r.judgements for r in found if r.joined is None))
     for r in found:
         if r.decision.verdicts:
@@ -134,7 +134,7 @@ async def _judged_output(
     """Judges one segment of each ready hold, all in one batch, and returns what may leave for it."""
     judged_at = time.perf_counter()
     passages = [c.passage(exchange.asked) for c in ready]
-    judgements = await gate.judges.judge(passages, exchange.policy, exchange.caller.tenant)
+    judgements = await exchange.judges.judge(passages, exchange.policy, exchange.caller.tenant)
     gate.metrics.held(time.perf_counter() - judged_at)
     releases: list[Release] = []
     for channelled, passage, judged in zip(ready, passages, judgements, strict=True):

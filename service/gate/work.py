@@ -11,6 +11,7 @@ from guards.policy import Policy
 from guards.verdict import Passage
 from service.gate import events
 from service.gate.exchange import (
+    Asked,
     Caller,
     Engine,
     EngineRejected,
@@ -22,7 +23,7 @@ from service.gate.exchange import (
     LedgerUnavailable,
     Overloaded,
 )
-from service.gate.generation import Generation
+from service.gate.generation import Choice, Generation
 from service.gate.release import Pace
 from service.telemetry.metrics import Metrics
 
@@ -40,6 +41,7 @@ class Gate:
     early_exchanges: int = 64  # above so many at once, the engine waits for the input's verdict
     max_prompt_chars: int = 200_000
     in_flight: int = 0
+    beside: Callable[[Exchange, Sequence[Choice]], None] = lambda *_: None  # told of each exchange that has ended
 
 
 class Work:
@@ -68,6 +70,11 @@ class Work:
     async def stop(self) -> None:
         if self.generation is not None:
             await self.generation.stop()
+
+
+def begun(gate: Gate, asked: Asked, caller: Caller) -> Exchange:
+    """The policy and the judges of this moment are the exchange's to its end."""
+    return Exchange(asked, caller, gate.policy(caller), gate.judges.of(asked.id, caller.key_id))
 
 
 @contextmanager
@@ -129,3 +136,4 @@ def _close(gate: Gate, exchange: Exchange, generation: Generation | None) -> Non
         gate.ledger.append(events.closed(exchange, choices, usage))
     except LedgerUnavailable:  # what has no end in the ledger is closed there as interrupted
         gate.metrics.ledger_errors.labels("append").inc()
+    gate.beside(exchange, choices)

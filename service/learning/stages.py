@@ -1,4 +1,4 @@
-"""Where versions stand: registered, shadow, canary, enforced, retired. One of a name each in shadow, canary, enforced."""
+"""Where versions stand: registered, shadow, canary, enforced, retired. Of a name, one each in the middle three."""
 
 import time
 from collections.abc import Sequence

@@ -77,7 +77,11 @@ class Store:
             ids = [t.exchange_id for t in trails]
             query = sa.select(Exchange.id, Exchange.erased_at).where(Exchange.id.in_(ids))
             known = {row.id: row.erased_at is not None for row in await connection.execute(query)}
-            rows = [_new_rows(trail, known.get(trail.exchange_id)) for trail in trails]
+            rows = []
+            for trail in trails:
+                rows.append(_new_rows(trail, known.get(trail.exchange_id)))
+                if rows[-1]:  # what comes later in the same batch is of a stored exchange
+                    known.setdefault(trail.exchange_id, False)
             for table in Base.metadata.sorted_tables:
                 if values := [value for some in rows for value in some.get(table.name, ())]:
                     await connection.execute(self.insert(table).on_conflict_do_nothing(), values)

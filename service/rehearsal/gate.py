@@ -123,6 +123,9 @@ class _Waiting:
         finally:
             self.idle.set()
 
+    def of(self, exchange_id: str, key_id: str) -> Judges:
+        return self
+
 
 class _Script:
     """An engine that says what it is told."""

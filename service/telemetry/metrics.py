@@ -114,6 +114,14 @@ class Metrics:
         for outcome in ("policy_block", "guard_unavailable_block", "fail_open"):
             self.guard_outcomes.labels(outcome)
         self.guard_queue_depth = self._gauge("guard_queue_depth", "Passages that wait for a guard.", ("guard",))
+        self.guard_stage = self._gauge(
+            "guard_stage", "Guards by where they stand.", ("guard", "version", "digest", "stage")
+        )
+        self.guard_swaps = self._counter("guard_swaps", "Versions taken from the registry.", ("guard", "outcome"))
+        self.guard_beside = self._counter(
+            "guard_beside", "Exchanges for a guard in shadow.", ("guard", "version", "outcome")
+        )
+        self.registry_up = self._gauge("registry_up", "1 while it can be read which versions are in force.")
         self.guard_info = self._gauge("guard_info", "Guards in force.", ("guard", "version", "digest"))
         self.policy_info = self._gauge("policy_info", "The policy file in force.", ("policy", "version", "digest"))
         self.policy_reloads = self._counter("policy_reloads", "Changes of the policy file.", ("outcome",))
