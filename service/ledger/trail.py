@@ -81,9 +81,6 @@ class Trail:
             "content_keys": list({k["id"]: k for e in self.events.values() if kept and (k := _key(e))}.values()),
             "contents": [row for e in self.events.values() if kept and (row := _content(e))],
             "review_items": self._items(),
-            "beside": [
-                {name: e[name] for name in _BESIDE} for e in self.events.values() if e["event"] == "beside"
-            ],
             "beside": [{name: e[name] for name in _BESIDE} for e in self.events.values() if e["event"] == "beside"],
             "marks": [{"exchange_id": self.exchange_id, "mark": mark} for mark in sorted(self._marks())],
         }
