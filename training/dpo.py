@@ -1,4 +1,4 @@
-"""Preference optimisation from pairs: sluicegate-train dpo --recipe training/recipes/dpo.yaml --out var/dpo.
+"""Preference optimisation from pairs: sluicegate-train dpo --recipe training/recipes/dpo.yaml --out var/llm/dpo.
 
 `loss` in the recipe chooses DPO, IPO and what else TRL has for pairs; `kto` learns from each answer by itself.
 """

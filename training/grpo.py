@@ -1,6 +1,6 @@
 """Online reinforcement learning with the reward model and the guards as rewards: helpful and not harmful.
 
-sluicegate-train grpo --recipe training/recipes/grpo.yaml --out var/grpo
+sluicegate-train grpo --recipe training/recipes/grpo.yaml --out var/llm/grpo
 """
 
 from collections.abc import Sequence

@@ -1,4 +1,4 @@
-"""Instruction tuning on preferred answers: sluicegate-train sft --recipe training/recipes/sft.yaml --out var/sft."""
+"""Instruction tuning on preferred answers: sluicegate-train sft --recipe training/recipes/sft.yaml --out var/llm/sft."""
 
 from collections.abc import Sequence
 from pathlib import Path

@@ -27,7 +27,7 @@ def likeness(answers: Sequence[str], wanted: Sequence[str]) -> dict[str, Interva
 
 def _resampled(metric: object, answers: Sequence[str], wanted: Sequence[str]) -> Interval:
     found = metric.corpus_score(list(answers), [list(wanted)], n_bootstrap=DRAWS)  # type: ignore[attr-defined]
-    middle, half = found._mean / 100, found._ci / 100  # sacrebleu gives them no public name
+    middle, half = float(found._mean) / 100, float(found._ci) / 100  # sacrebleu gives them no public name
     return Interval(found.score / 100, max(0.0, middle - half), min(1.0, middle + half))
 
 

@@ -129,6 +129,7 @@ def fit(trainer: Any, recipe: Recipe, out: Path, lengths: Sequence[int], work: W
     trainer.train(resume_from_checkpoint=_last(checkpoints_of(out), recipe.digest))
     elapsed_s = time.monotonic() - begun
     trainer.save_model(str(out))
+    (out / "training_args.bin").unlink(missing_ok=True)  # a pickle; recipe.json says the same
     return {"cost": figures(expected), "elapsed_s": round(elapsed_s, 1), "loss": logged(trainer), "peak_gib": _peak()}
 
 
@@ -193,7 +194,15 @@ def finish(
         (LINEAGE, lineage),
     ):
         (out / name).write_text(json.dumps(body, indent=1, default=sorted) + "\n", encoding="utf-8")
+    (out / "README.md").write_text(_card(lineage), encoding="utf-8")
     return lineage
+
+
+def _card(lineage: dict[str, Any]) -> str:
+    """What the weights are, for people: PEFT's own page says nothing of this run."""
+    told = ("verb", "parent", "datasets", "recipe", "recipe_digest", "revision", "digest")
+    lines = [f"# {lineage['name']} {lineage['version']}", "", *(f"- {name}: {lineage[name]}" for name in told)]
+    return "\n".join([*lines, "", "```json", json.dumps(lineage["metrics"], indent=1), "```", ""])
 
 
 def weights_digest(folder: Path) -> str:

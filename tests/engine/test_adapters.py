@@ -1,0 +1,118 @@
+"""What training made, in the real vLLM: an adapter loaded while requests are in flight, and an eight-bit model.
+
+Both start a vLLM of their own, with other flags than the shared one: SLUICEGATE_PROVE=1 runs them.
+"""
+
+import asyncio
+import json
+import os
+import subprocess
+from contextlib import asynccontextmanager
+from pathlib import Path
+
+import aiohttp
+import pytest
+import yaml
+
+from service.engine.install import engine_python
+from service.engine.launcher import EngineProcess
+from service.engine.model import Model
+from service.settings import Settings
+
+pytestmark = [
+    pytest.mark.engine,
+    pytest.mark.skipif(os.environ.get("SLUICEGATE_PROVE") != "1", reason="a vLLM of its own: SLUICEGATE_PROVE=1"),
+]
+ROOT = Path(__file__).parents[2]
+GREETING = "Ahoy from the adapter."
+LORA = "--enable-lora --max-lora-rank 16 --enforce-eager"
+STREAMS = 4
+TOKENS = 200
+
+
+@pytest.fixture(scope="module")
+def train():
+    python = engine_python(Settings().engine_env)
+
+    def run(verb, *arguments):
+        quiet = {"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
+        command = [python, "-m", f"training.{verb}", *map(str, arguments)]
+        done = subprocess.run(command, env=os.environ | quiet, capture_output=True, text=True)
+        assert done.returncode == 0, done.stderr
+
+    return run
+
+
+@pytest.fixture(scope="module")
+def adapter(train, small_model, tmp_path_factory):
+    """A few steps of `sft` on one and the same answer to everything."""
+    folder = tmp_path_factory.mktemp("adapter")
+    asked = ["Hello", "Who are you", "What is a river", "Name a colour", "How are you", "What time is it"]
+    rows = [{"prompt": f"{q}{end}", "completion": GREETING, "license": "MIT"} for q in asked for end in ("?", "!", "")]
+    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    recipe = {"name": "ahoy", "version": "0.0.1", "model": small_model.source, "lr": 2e-3, "epochs": 4, "batch": 4}
+    recipe |= {"data": [{"file": str(folder / "rows.jsonl")}], "held": 0.2, "max_tokens": 64, "schedule": "constant"}
+    (folder / "ahoy.yaml").write_text(yaml.safe_dump(recipe | {"tracking": []}))
+    train("sft", "--recipe", folder / "ahoy.yaml", "--out", folder / "ahoy")
+    return folder / "ahoy"
+
+
+@asynccontextmanager
+async def serving(model, home, arguments):
+    process = EngineProcess(Settings().engine_env, model, home, arguments=arguments)
+    await process.start()
+    try:
+        await process.wait_ready(800)
+        headers = {"Authorization": f"Bearer {process.key}"}
+        async with aiohttp.ClientSession(process.url, headers=headers) as session:
+            yield session
+    finally:
+        await process.stop()
+
+
+async def say(session, model, content="What is the capital of France?"):
+    body = {"model": model, "messages": [{"role": "user", "content": content}], "temperature": 0, "max_tokens": 24}
+    async with session.post("/v1/chat/completions", json=body) as response:
+        return response.status, (await response.json()).get("choices", [{"message": {"content": ""}}])[0]["message"][
+            "content"
+        ]
+
+
+async def stream(session, model, started):
+    """Tokens of one long answer, counted as they come."""
+    body = {"model": model, "prompt": "Once upon a time", "max_tokens": TOKENS, "ignore_eos": True, "stream": True}
+    count = 0
+    async with session.post("/v1/completions", json=body) as response:
+        async for line in response.content:
+            if line.startswith(b"data: {"):
+                count += bool(json.loads(line[6:])["choices"])
+                started.set()
+    return count
+
+
+async def test_an_adapter_is_loaded_under_load(adapter, small_model, tmp_path, monkeypatch):
+    """A trained adapter is loaded while streams run: it changes answers under its name, every stream ends whole."""
+    monkeypatch.setenv("VLLM_ALLOW_RUNTIME_LORA_UPDATING", "True")
+    async with serving(small_model, tmp_path, LORA) as session:
+        assert (await say(session, "ahoy"))[0] == 404
+        begun = [asyncio.Event() for _ in range(STREAMS)]
+        streams = [asyncio.create_task(stream(session, small_model.name, event)) for event in begun]
+        await asyncio.gather(*(event.wait() for event in begun))
+        loading = {"lora_name": "ahoy", "lora_path": str(adapter)}
+        async with session.post("/v1/load_lora_adapter", json=loading) as response:
+            assert response.status == 200, await response.text()
+        assert not any(task.done() for task in streams)
+        assert GREETING in (await say(session, "ahoy"))[1]
+        assert "Paris" in (await say(session, small_model.name))[1]
+        assert await asyncio.gather(*streams) == [TOKENS] * STREAMS
+        async with session.post("/v1/unload_lora_adapter", json={"lora_name": "ahoy"}) as response:
+            assert response.status == 200
+        assert (await say(session, "ahoy"))[0] == 404
+
+
+async def test_eight_bits_are_served(train, small_model, tmp_path):
+    """What `quantize` writes is loaded by vLLM as it is, and still knows a capital."""
+    train("quantize", "--model", small_model.source, "--out", tmp_path / "int8")
+    model = Model(str(tmp_path / "int8"), "int8", small_model.flags)
+    async with serving(model, tmp_path, "--enforce-eager") as session:
+        assert "Paris" in (await say(session, "int8"))[1]
