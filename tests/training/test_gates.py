@@ -1,19 +1,26 @@
 """A candidate that is worse in any way is stopped; one that is not, is not."""
 
 import json
+import shutil
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 from guards.evaluation.metrics import Interval
 from guards.evaluation.rows import Line
+from guards.policy import Policy
 from guards.verdict import Passage, Scores
-from training import gates, recipe
+from service.settings import Settings
+from tests.fakes import WordGuard
+from tests.serving import OPERATOR_KEY, served
+from training import gates, promote, recipe
 from training.compare import latency, measure_all, over_refusal
 from training.gates import Limit, Outcome, Thresholds, allowed, bias, of_category
 from training.gates_report import html, rows
 from training.rows import DataError
+from training.service_client import Service, ServiceError
 
 LIMITS = gates.thresholds()
 
@@ -195,7 +202,7 @@ def test_faults_of_thresholds_are_named(tmp_path):
 
 
 def test_flipped_labels_are_stopped(train, data, trained, recipe_file, tmp_path):
-    """A guard trained by the same recipe with the labels of one category flipped is stopped by that category."""
+    """With the labels of one category flipped a guard is stopped by that category, and the service refuses it."""
     told = [json.loads(line) for line in (data / "train" / "made_up.jsonl").read_text().splitlines()]
     for row in told:
         row["labels"] = {c: 1 - v if c == "harm" else v for c, v in row["labels"].items()}
@@ -212,6 +219,19 @@ def test_flipped_labels_are_stopped(train, data, trained, recipe_file, tmp_path)
     assert stopped.returncode == 3, stopped.stderr
     told_of = json.loads((bad / "lineage.json").read_text())["gates"]
     assert {c["category"] for c in told_of["checks"] if not c["passed"] and c["category"]} == {"harm"}
+    assert refused_by_the_service(bad, tmp_path / "home") == 409
     equal = train("-c", program, "promote", "check", str(trained), *sets, "--out", str(tmp_path / "report"))
     assert "all gates passed" in equal.stdout
     assert (tmp_path / "report" / "report.html").is_file()
+
+
+def refused_by_the_service(folder, home):
+    """Registers a candidate at the real service and asks for its shadow; the status of the refusal."""
+    policy = Policy.model_validate({"name": "test", "version": 1, "guards": ["words"], "input": {"harm": {}}})
+    place = Path(shutil.copytree(folder, home / "registry" / "models" / "tiny" / "0.0.1"))
+    with served(policy, [WordGuard({"harm": "bank"})], home=home, settings=Settings(home=home)) as running:
+        service = Service(running.url, OPERATOR_KEY)
+        assert promote.register(service, place)["stage"] == "registered"
+        with pytest.raises(ServiceError, match="gates") as refused:
+            promote.to_stage(service, "tiny@0.0.1", "shadow")
+    return refused.value.status

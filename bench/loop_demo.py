@@ -1,0 +1,329 @@
+"""The learning loop once, from nothing, on real data with the real engine: make loop-demo.
+
+A starting guard is trained without ToxiGen. ToxiGen's texts are then the traffic of a live service; a scripted reviewer
+decides them through the review API as its people labelled them; `sluicegate-train loop` makes dataset and candidate,
+holds it against the gates, puts it in shadow, and enforces it because it was told to. Measured: recall at 1 % false
+positives on ToxiGen's held-back texts, before and after.
+"""
+
+import argparse
+import asyncio
+import os
+import secrets
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from contextlib import asynccontextmanager, contextmanager
+from pathlib import Path
+from random import Random
+from typing import Any, Final
+
+import aiohttp
+import numpy as np
+import yaml
+
+from bench.report import write
+from guards.classifier import Classifier
+from guards.evaluation.metrics import compare, measure
+from guards.verdict import Passage
+from training.near import Seen
+from training.rows import DataError, Row, data_folder, read
+from training.split import dedupe
+
+SOURCE: Final = "toxigen_human"
+CATEGORY: Final = "hate"
+AT_ONCE: Final = 16
+HELD_BACK: Final = 2500
+IN_SHADOW: Final = 200
+BIN: Final = Path(sys.executable).parent
+RECIPES: Final = Path("training/recipes")
+KEYS: Final = {"client": "CLIENT_KEY", "admin": "ADMIN_KEY"}
+
+
+def main() -> None:
+    options = _options().parse_args()
+    try:
+        texts = parts_of(options)
+    except DataError as error:
+        sys.exit(_fail(f"{error}. The demo replays people's labels of real texts: see docs/loop.md"))
+    began, took = time.monotonic(), {}
+    options.work.mkdir(parents=True, exist_ok=True)
+    print(f"{SOURCE} is left out of the starting guard: {', '.join(f'{n} {len(r)}' for n, r in texts.items())}")
+    with timed("starting guard", took):
+        start = options.start or start_guard(options)
+    write_files(options, start, texts["held back"])
+    found = asyncio.run(live(options, texts, took))
+    with timed("measuring", took):
+        figures = measured({"before": start, "after": Path(found.pop("folder"))}, texts["held back"])
+    figures |= found | {"took_s": took | {"all": round(time.monotonic() - began)}, "source": SOURCE}
+    show(figures)
+    print(write("loop", "make loop-demo", figures, options.results))
+
+
+def _options() -> argparse.ArgumentParser:
+    plain = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=plain)
+    parser.add_argument("--work", type=Path, default=Path("var/loop-demo"), help="folder for all that is made")
+    parser.add_argument(
+        "--start", type=Path, help="a starting guard that is there already; it must not know the source"
+    )
+    parser.add_argument("--traffic", type=int, default=1200, help="texts that are asked")
+    parser.add_argument("--decisions", type=int, default=500, help="of them, those that are reviewed")
+    parser.add_argument("--plan", type=Path, default=RECIPES / "loop_demo.yaml")
+    parser.add_argument("--results", type=Path, default=Path("bench/results"))
+    parser.add_argument("--threads", type=int, default=0, help="of torch; 0: it decides")
+    return parser
+
+
+def _fail(message: str) -> int:
+    print(f"error: {message}", file=sys.stderr)
+    return 2
+
+
+def parts_of(options: argparse.Namespace) -> dict[str, list[Row]]:
+    """The source's texts: held back, traffic, and traffic while the candidate is in shadow. None is like another's.
+
+    Raises:
+        DataError: there is no data, or too little of the source.
+    """
+    rows = read([data_folder() / "train" / "toxicity.jsonl.gz"])
+    source = sorted((r for r in dedupe(rows) if r.source == SOURCE), key=lambda r: r.text)
+    Random(7).shuffle(source)
+    held, rest, seen = source[:HELD_BACK], [], Seen()
+    for row in held:
+        seen.add(row.text)
+    rest = [row for row in source[HELD_BACK:] if not seen.near(row.text)]
+    ends = options.traffic, options.traffic + IN_SHADOW
+    if len(rest) < ends[1]:
+        raise DataError(f"{len(source)} texts of {SOURCE} in the data folder are too few")
+    return {"held back": held, "traffic": rest[: ends[0]], "traffic in shadow": rest[ends[0] : ends[1]]}
+
+
+def start_guard(options: argparse.Namespace) -> Path:
+    """Trained by the recipe unless an earlier run left it."""
+    folder = Path(options.work / "start")
+    if not (folder / "metrics.json").is_file():
+        given = ["--recipe", str(RECIPES / "loop_start.yaml"), "--out", str(folder), "--threads", str(options.threads)]
+        train(["guard", *given], options)
+    return folder
+
+
+def train(arguments: Sequence[str], options: argparse.Namespace, **more: str) -> str:
+    """A verb of sluicegate-train in the environment that has torch; what it says goes to the terminal, too."""
+    home = {"SLUICEGATE_HOME": str(options.work / "home")} if more else {}
+    environment = os.environ | {"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1"} | home | more
+    engine = Path(os.environ.get("SLUICEGATE_ENGINE_ENV") or ".venv-engine") / "bin" / "python"
+    command = [engine, "-c", "from training.cli import main; main()", *arguments]
+    said = []
+    with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        for line in process.stdout:
+            print(f"  {line}", end="", flush=True)
+            said.append(line)
+    if process.returncode:
+        sys.exit(f"error: sluicegate-train {arguments[0]} ended with {process.returncode}")
+    return "".join(said)
+
+
+def write_files(options: argparse.Namespace, start: Path, held: Sequence[Row]) -> None:
+    """Policy, guards file and plan of the loop; the held-back texts, so that none of them is learnt."""
+    import json
+
+    rules = {"harm": {"action": "flag", "threshold": 0.9}, CATEGORY: {"action": "flag"}}
+    policy = {"name": "loop-demo", "version": 1, "guards": ["loop"], "input": rules, "store": "sampled"}
+    (options.work / "policy.yaml").write_text(yaml.safe_dump(policy | {"sample_share": 1.0}))
+    guards = {"guards": {"loop": {"kind": "classifier", "folder": str(start.absolute())}}}
+    (options.work / "guards.yaml").write_text(yaml.safe_dump(guards))
+    lines = [json.dumps({"prompt": r.text, "labels": r.labels, "source": r.source, "license": r.license}) for r in held]
+    (options.work / "held.jsonl").write_text("\n".join(lines) + "\n")
+    plan = yaml.safe_load(options.plan.read_text()) | {"serving": str(start), "enough": options.decisions - 50}
+    plan["dataset"] |= {"leakage": {"sets": {"held_back": str(options.work / "held.jsonl")}}}
+    (options.work / "plan.yaml").write_text(yaml.safe_dump(plan))
+
+
+async def live(options: argparse.Namespace, texts: Mapping[str, Sequence[Row]], took: dict[str, int]) -> dict[str, Any]:
+    """Everything that needs the service; the promoted guard's folder, and what was counted on the way."""
+    keys = {role: f"sg-{role}-{secrets.token_hex(16)}" for role in KEYS}
+    with timed("start of the service", took):
+        service = serving(options, keys)
+        url = await anext(service)
+    try:
+        async with session(url, keys["client"]) as client, session(url, keys["admin"]) as admin:
+            with timed("traffic", took):
+                asked = await ask_all(client, texts["traffic"])
+            with timed("review", took):
+                decided = await review(admin, asked, options.decisions)
+            given = ["loop", "--once", "--plan", str(options.work / "plan.yaml"), "--work", str(options.work / "loop")]
+            given += ["--url", url, "--promote-after-shadow", str(IN_SHADOW // 2)]
+            with timed("dataset, training, gates", took):
+                await asyncio.to_thread(train, given, options, SLUICEGATE_ADMIN_KEY=keys["admin"])
+            with timed("shadow and promotion", took):
+                await ask_all(client, texts["traffic in shadow"])
+                shadow, folder = await promoted(admin, options, given, keys)
+            took_over = await in_force(client, folder, texts["held back"][:20])
+    finally:
+        await service.aclose()
+    return {"decisions": decided, "shadow": shadow, "folder": str(folder), "live_scores_are_the_new_guards": took_over}
+
+
+async def serving(options: argparse.Namespace, keys: Mapping[str, str]) -> AsyncIterator[str]:
+    """`sluicegate serve` with the real engine, until closed; its URL once it is ready."""
+    with socket_free() as port:
+        url = f"http://127.0.0.1:{port}"
+    given = {
+        "HOME": options.work / "home",
+        "POLICY": options.work / "policy.yaml",
+        "GUARDS": options.work / "guards.yaml",
+    }
+    given |= {"PORT": port, "CONSOLE": "false", "REQUESTS_PER_MINUTE": 1_000_000, "LOG_LEVEL": "warning"}
+    given |= {KEYS[role]: key for role, key in keys.items()}
+    environment = os.environ | {f"SLUICEGATE_{name}": str(value) for name, value in given.items()}
+    with (options.work / "serve.log").open("w") as log:
+        process = await asyncio.create_subprocess_exec(
+            BIN / "sluicegate", "serve", env=environment, stdout=log, stderr=log
+        )
+    try:
+        await ready(url, process, options.work / "serve.log")
+        yield url
+    finally:
+        process.terminate()
+        await process.wait()
+
+
+@contextmanager
+def socket_free() -> Iterator[int]:
+    import socket
+
+    with socket.socket() as found:
+        found.bind(("127.0.0.1", 0))
+        yield int(found.getsockname()[1])
+
+
+async def ready(url: str, process: asyncio.subprocess.Process, log: Path) -> None:
+    async with aiohttp.ClientSession() as http:
+        while process.returncode is None:
+            try:
+                async with http.get(f"{url}/health/ready") as response:
+                    if response.status == 200:
+                        return
+            except aiohttp.ClientError:
+                pass
+            await asyncio.sleep(1)
+    sys.exit(f"error: the service ended; see {log}")
+
+
+@asynccontextmanager
+async def session(url: str, key: str) -> AsyncIterator[aiohttp.ClientSession]:
+    timeout = aiohttp.ClientTimeout(total=600)
+    async with aiohttp.ClientSession(url, headers={"authorization": f"Bearer {key}"}, timeout=timeout) as http:
+        yield http
+
+
+async def ask_all(client: aiohttp.ClientSession, rows: Sequence[Row]) -> dict[str, Row]:
+    """Asks each text; one token is generated, so that there is an answer to judge. Exchange id -> its row."""
+    async with client.get("/v1/models") as response:
+        model = (await response.json())["data"][0]["id"]
+    slots, asked = asyncio.Semaphore(AT_ONCE), {}
+
+    async def ask(row: Row) -> None:
+        body = {"model": model, "messages": [{"role": "user", "content": row.text}], "max_tokens": 1}
+        async with slots, client.post("/v1/chat/completions", json=body) as response:
+            response.raise_for_status()
+            await response.read()
+            asked[response.headers["x-sluicegate-exchange"]] = row
+
+    await asyncio.gather(*map(ask, rows))
+    return asked
+
+
+async def review(admin: aiohttp.ClientSession, asked: Mapping[str, Row], count: int) -> dict[str, int]:
+    """The scripted reviewer: takes what comes next and says what people said of it, `count` times."""
+    done = {"harmful": 0, "ok": 0}
+    while sum(done.values()) < count:
+        async with admin.post("/v1/review/next", json={}) as response:
+            response.raise_for_status()
+            claim = await response.json()
+        if claim["token"] is None:
+            await asyncio.sleep(0.2)  # the shipper is on its way
+            continue
+        row = asked[claim["item"]["exchange_id"]]
+        named = sorted(c for c, label in row.labels.items() if label)
+        said: dict[str, Any] = {"input": "harmful", "categories": named} if named else {"input": "ok"}
+        async with admin.post("/v1/review/decide", json={"token": claim["token"]} | said) as response:
+            response.raise_for_status()
+        done[said["input"]] += 1
+    return done
+
+
+async def promoted(
+    admin: aiohttp.ClientSession, options: argparse.Namespace, given: Sequence[str], keys: Mapping[str, str]
+) -> tuple[dict[str, Any], Path]:
+    """Asks the loop until it has promoted; what the shadow said, and the folder of what is in force now."""
+    for _ in range(60):
+        said = await asyncio.to_thread(train, given, options, SLUICEGATE_ADMIN_KEY=keys["admin"])
+        if "promoted" in said:
+            break
+        await asyncio.sleep(5)
+    else:
+        sys.exit("error: the candidate did not judge enough exchanges in shadow")
+    async with admin.get("/v1/learning/models") as response:
+        models = (await response.json())["data"]
+    now = next(m for m in models if m["stage"] == "enforced")
+    async with admin.get(f"/v1/learning/models/{now['name']}/{now['version']}/shadow") as response:
+        shadow = await response.json()
+    return shadow, options.work / "home" / "registry" / now["folder"]
+
+
+async def in_force(client: aiohttp.ClientSession, folder: Path, rows: Sequence[Row]) -> bool:
+    """Whether the live service scores texts as the guard in `folder` does; gateways look every two seconds."""
+    wanted = scores(folder, rows)
+    for _ in range(20):
+        async with client.post("/v1/moderations", json={"input": [r.text for r in rows]}) as response:
+            results = (await response.json())["results"]
+        found = np.array([r["sluicegate"]["category_scores"][CATEGORY] for r in results])
+        if np.abs(found - wanted).max() < 0.02:
+            return True
+        await asyncio.sleep(1)
+    return False
+
+
+def scores(folder: Path, rows: Sequence[Row]) -> np.ndarray:
+    judged = Classifier(folder, threads=2, batch_tokens=8192).judge([Passage(r.text) for r in rows])
+    return np.array([s.by_category[CATEGORY] for s in judged])
+
+
+def measured(guards: Mapping[str, Path], held: Sequence[Row]) -> dict[str, Any]:
+    """Of each guard, and after - before, with 95 % intervals; the difference's from the same draws for both."""
+    labels = np.array([r.labels[CATEGORY] for r in held])
+    found = {name: scores(folder, held) for name, folder in guards.items()}
+    figures: dict[str, Any] = {"held_back": len(labels), "positive": int(labels.sum())}
+    names = ("recall_at_1pct_fpr", "auprc", "auroc")
+    for name, of in found.items():
+        each = measure(of, labels)
+        figures[name] = {n: each[n].document() for n in names}
+    gained = compare(found["after"], found["before"], labels)
+    return figures | {"gained": {n: gained[n].document() for n in names}}
+
+
+def show(figures: Mapping[str, Any]) -> None:
+    print(
+        f"\n{figures['held_back']} held-back texts of {SOURCE}, {figures['positive']} hateful; {figures['decisions']}"
+    )
+    print(f"{'':20}{'before':>24}{'after':>24}{'gained':>26}")
+    for name in ("recall_at_1pct_fpr", "auprc", "auroc"):
+        cells = [figures[side][name] for side in ("before", "after", "gained")]
+        print(f"{name:20}" + "".join(f"{c['value']:>8.3f} ({c['low']:.3f} to {c['high']:.3f})" for c in cells))
+    print(f"seconds: {figures['took_s']}")
+
+
+@contextmanager
+def timed(what: str, took: dict[str, int]) -> Iterator[None]:
+    print(f"== {what}", flush=True)
+    began = time.monotonic()
+    yield
+    took[what] = round(time.monotonic() - began)
+
+
+if __name__ == "__main__":
+    main()

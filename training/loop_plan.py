@@ -1,0 +1,74 @@
+"""When the loop learns again and from what: one YAML file, checked before anything starts."""
+
+import os
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from guards.taxonomy import CATEGORIES
+from training.rows import DataError
+
+
+class _Strict(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Gating(_Strict):
+    """Sets by the use they are put to; `data:` is below SLUICEGATE_DATA. The recent one is the dataset's own."""
+
+    thresholds: Path
+    frozen: dict[str, str] = {}
+    benign: dict[str, str] = {}
+    bias: dict[str, str] = {}
+    most: Annotated[int, Field(ge=1)] = 1200
+
+
+class Shadow(_Strict):
+    """How long a candidate judges beside, and how often it must then agree with the guard in force."""
+
+    exchanges: Annotated[int, Field(ge=1)] = 200
+    least_agreement: Annotated[float, Field(ge=0, le=1)] = 0.7
+
+
+class Drift(_Strict):
+    """The frozen window, and how many days up to now are held against it."""
+
+    reference: Path | None = None
+    days: Annotated[float, Field(gt=0)] = 1.0
+
+
+class Plan(_Strict):
+    """`ok_means`: categories that a reviewer's `ok` denies beside harm. `weight`: of a reviewed row."""
+
+    name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+    serving: Path
+    train: Path
+    dataset: dict[str, Any] = {}
+    enough: Annotated[int, Field(ge=1)]
+    weight: Annotated[float, Field(gt=0)] = 1.0
+    ok_means: tuple[str, ...] = ()
+    gates: Gating
+    shadow: Shadow = Shadow()
+    drift: Drift = Drift()
+
+    @property
+    def registry(self) -> Path:
+        """`SLUICEGATE_REGISTRY`, by default `registry` in SLUICEGATE_HOME."""
+        home = Path(os.environ.get("SLUICEGATE_HOME") or "var")
+        return Path(os.environ.get("SLUICEGATE_REGISTRY") or home / "registry")
+
+
+def load(path: Path) -> Plan:
+    """Raises DataError that lists every fault."""
+    try:
+        plan = Plan.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
+    except ValidationError as error:
+        faults = [f"  {'.'.join(map(str, e['loc'])) or '(whole file)'}: {e['msg']}" for e in error.errors()]
+        raise DataError(f"{path}:\n" + "\n".join(faults)) from error
+    except (OSError, yaml.YAMLError) as error:
+        raise DataError(f"{path}: cannot be read: {error}") from error
+    if unknown := set(plan.ok_means) - CATEGORIES.keys():
+        raise DataError(f"{path}: ok_means: unknown categories {sorted(unknown)}")
+    return plan
