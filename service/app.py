@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from service.telemetry.tracing import Tracing
 
 WATCH_S: Final = 5.0
+QUEUES_S: Final = 20.0
 QUALITY_S: Final = 300.0
 DEFAULT_TENANT: Final = "default"
 IN_FORCE: Final = "in_force.json"  # under home: which versions the database named last
@@ -146,6 +147,7 @@ async def assembled(
         keys, made = await _keys(settings, ledger)
         watches = (
             _watch(gate, ledger, metrics, state),
+            _watch_queues(ledger.store, metrics),
             _watch_review(ledger.store, metrics),
             registry.run(settings.registry_watch_s),
             policies.watch(settings.policy_watch_s, nudged or asyncio.Event()),
@@ -233,14 +235,24 @@ async def _watch(gate: Gate, ledger: SqlLedger, metrics: Metrics, state: _State)
         await asyncio.sleep(WATCH_S)
 
 
-async def _watch_review(store: Store, metrics: Metrics) -> None:
-    """How review goes: too much to count as often as the rest."""
+async def _watch_queues(store: Store, metrics: Metrics) -> None:
+    """What waits, often enough for targets of minutes."""
     everybody = Reviewer("metrics", frozenset(Duty))
     while True:
         try:
             for count in await counts(store, everybody):
                 metrics.review_oldest_seconds.labels(count.queue).set(count.oldest_s)
                 metrics.review_overdue.labels(count.queue).set(count.overdue)
+                metrics.review_late_seconds.labels(count.queue).set(count.late_s)
+        except Exception as error:  # figures are not worth the service
+            log.error("queue_figures_unreadable", error=type(error).__name__)
+        await asyncio.sleep(QUEUES_S)
+
+
+async def _watch_review(store: Store, metrics: Metrics) -> None:
+    """How review goes: too much to count as often as the rest."""
+    while True:
+        try:
             show_quality(await quality(store, draws=1), metrics)
         except Exception as error:  # figures are not worth the service
             log.error("review_figures_unreadable", error=type(error).__name__)

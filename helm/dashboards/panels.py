@@ -256,6 +256,7 @@ REVIEW: Final = Dashboard(
         Panel("Open items", {"items": gauge("sluicegate_review_open", "max")}, kind="stat"),
         Panel("Overdue", {"{{queue}}": gauge("sluicegate_review_overdue", "max", "queue")}, kind="stat", steps=BAD),
         Panel("Oldest item", {"{{queue}}": gauge("sluicegate_review_oldest_seconds", "max", "queue")}, "s", "stat"),
+        Panel("Past the target", {"{{queue}}": gauge("sluicegate_review_late_seconds", "max", "queue")}, "s", width=24),
         Panel("Open items over time", {"items": gauge("sluicegate_review_open", "max")}, width=12),
         Panel(
             "Age of what is due first",

@@ -48,7 +48,9 @@ class Page:
 
 @dataclass(frozen=True, slots=True)
 class Count:
-    """What waits in a queue; counts end at `COUNTED`. `oldest_s`: age of the item due first."""
+    """What waits in a queue; counts end at `COUNTED`. Of the item due first `oldest_s` is the age, and `late_s` how far
+    it is past its target, 0 while it is not.
+    """
 
     queue: str
     description: str
@@ -57,6 +59,7 @@ class Count:
     contested: int
     overdue: int
     oldest_s: float
+    late_s: float = 0.0
 
 
 ENTRIES: Final = sa.select(ReviewItem, Exchange.tenant, Exchange.outcome, Exchange.flagged).join(
@@ -164,8 +167,8 @@ async def counts(store: Store, reviewer: Reviewer, now: float | None = None) -> 
                 continue
             of_it = (ReviewItem.queue == queue.name, ReviewItem.gold.is_(None), *_theirs(reviewer))
             waiting = *of_it, ReviewItem.state == "open"
-            first = sa.select(ReviewItem.created_at).where(*waiting).order_by(ReviewItem.due_at).limit(1)
-            oldest = await session.scalar(first)
+            soonest = sa.select(ReviewItem.created_at, ReviewItem.due_at).where(*waiting)
+            first = (await session.execute(soonest.order_by(ReviewItem.due_at).limit(1))).first()
             found.append(
                 Count(
                     queue.name,
@@ -174,7 +177,8 @@ async def counts(store: Store, reviewer: Reviewer, now: float | None = None) -> 
                     open=await _count(session, *waiting),
                     contested=await _count(session, *of_it, ReviewItem.state == "contested"),
                     overdue=await _count(session, *waiting, ReviewItem.due_at < now),
-                    oldest_s=max(0.0, now - oldest) if oldest is not None else 0.0,
+                    oldest_s=max(0.0, now - first.created_at) if first else 0.0,
+                    late_s=max(0.0, now - first.due_at) if first else 0.0,
                 )
             )
     return found

@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterable, Mapping
+from itertools import product
 from typing import Any, Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
@@ -17,6 +18,11 @@ BLOCKS: Mapping[str, str] = {
     "guard_unavailable": "guard_unavailable_block",
 }
 ERROR_KINDS = frozenset({"deadline", "stopped", "timeout", "unparsable"})
+ENDPOINTS = ("chat", "completions", "responses", "embeddings")
+OUTCOMES = (
+    *("completed", "refused_input", "refused_output", "rejected", "client_left", "failed"),
+    *("guard_unavailable", "engine_unavailable", "ledger_unavailable"),
+)
 
 
 class _Asked(Protocol):
@@ -55,7 +61,10 @@ class _Choice(Protocol):
 
 
 class Metrics:
-    """One registry a process (a test makes its own). Methods for what is counted in several places at once."""
+    """One registry a process (a test makes its own). Methods for what is counted in several places at once.
+
+    What is countable is there as 0 from the start: Prometheus' `increase` does not see the first of a series.
+    """
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
@@ -77,10 +86,15 @@ class Metrics:
 
     def _exchanges(self) -> None:
         self.exchanges = self._counter("exchanges", "Exchanges that ended.", ("endpoint", "stream", "outcome"))
+        for endpoint, stream, outcome in product(ENDPOINTS, ("true", "false"), OUTCOMES):
+            self.exchanges.labels(endpoint, stream, outcome)
         self.exchange_seconds = self._histogram("exchange_seconds", "Asked to closed.", ("endpoint", "stream"))
         self.in_flight = self._gauge("in_flight", "Exchanges open now.")
         self.released_chars = self._counter("released_chars", "Generated characters that left.", ("channel",))
         self.withheld_chars = self._counter("withheld_chars", "Generated characters that never left.", ("channel",))
+        for channel in ("content", "reasoning", "tool_arguments"):
+            self.released_chars.labels(channel)
+            self.withheld_chars.labels(channel)
         self.first_content_seconds = self._histogram("first_content_seconds", "Asked to the first released text.")
         self.segment_hold_seconds = self._histogram(
             "segment_hold_seconds", "How long the judging held a ready segment.", buckets=JUDGING_S
@@ -148,9 +162,12 @@ class Metrics:
         self.review_open = self._gauge("review_open", "Items that wait for a reviewer or an adjudicator.")
 
         self.feedback = self._counter("feedback", "Feedback of clients.", ("kind",))
+        for kind in ("thumbs_up", "thumbs_down", "rating", "report"):
+            self.feedback.labels(kind)
         self.appeals = self._counter("appeals", "Appeals of clients, repeated ones too.")
         self.review_oldest_seconds = self._gauge("review_oldest_seconds", "Age of what is due first.", ("queue",))
         self.review_overdue = self._gauge("review_overdue", "Items past their queue's target.", ("queue",))
+        self.review_late_seconds = self._gauge("review_late_seconds", "How far past its target.", ("queue",))
         self.overturn_rate = self._gauge(
             "overturn_rate", "Share of what was held back that reviewers call wrong.", ("guard", "category")
         )
@@ -208,6 +225,8 @@ class Metrics:
             self.policy_info.labels(policy.name, str(policy.version), policy.digest).set(1)
         for name, version, digest in guards:
             self.guard_info.labels(name, version, digest).set(1)
+            for kind in (*ERROR_KINDS, "failed"):
+                self.guard_errors.labels(name, version, kind)
 
     def exposition(self) -> bytes:
         """All metrics in Prometheus' text format."""

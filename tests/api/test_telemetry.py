@@ -113,6 +113,17 @@ def test_guard_errors_by_kind():
     assert sample(metrics, "guard_errors_total", guard="g", version="1", kind="failed") == 1
 
 
+def test_the_first_event_of_a_series_is_an_increase():
+    """What may be counted is there as 0 before it happens: an increase over nothing would not be seen."""
+    metrics = Metrics()
+    metrics.in_force([policy()], [("words", "1", "d1")])
+    assert sample(metrics, "exchanges_total", endpoint="chat", stream="true", outcome="ledger_unavailable") == 0
+    assert sample(metrics, "guard_errors_total", guard="words", version="1", kind="unparsable") == 0
+    assert sample(metrics, "ledger_errors_total", operation="commit") == 0
+    assert sample(metrics, "feedback_total", kind="report") == 0
+    assert sample(metrics, "withheld_chars_total", channel="content") == 0
+
+
 def test_what_is_in_force():
     """Only the policies and guards in force now are shown."""
     metrics = Metrics()

@@ -5,10 +5,11 @@ import pytest
 from guards.taxonomy import CATEGORIES
 from service.ledger.erasure import erase
 from service.review.decisions import Decision, decide
+from service.review.entries import counts
 from service.review.export import examples, rows
 from service.review.queue import case, items
 from service.review.render import harmless, line, shown
-from service.review.reviewer import ReviewError
+from service.review.reviewer import Reviewer, ReviewError
 from tests.store.events import ANSWER, SECRET, asked, clean, flagged, new_id, verdict
 
 
@@ -216,3 +217,20 @@ async def test_an_interrupted_exchange_can_be_reviewed(running, store):
     found = await case(store, exchange_id)
     assert found.exchange.outcome == "interrupted"
     assert ANSWER in shown(found)
+
+
+async def test_how_late_the_latest_urgent_item_is(running, store):
+    """Past its target an urgent item is overdue by what has passed since; before it by nothing."""
+    exchange_id = new_id()
+    begun, judged, ended = flagged(exchange_id)
+    judged["verdicts"][0]["category"] = "self_harm"
+    async with running() as ledger:
+        for event in (begun, judged, ended):
+            await ledger.commit(event)
+        assert await ledger.drain(20)
+
+    async def late(now):
+        return {c.queue: (c.overdue, round(c.late_s)) for c in await counts(store, Reviewer("ada"), now)}["urgent"]
+
+    assert await late(begun["at"] + 899) == (0, 0)
+    assert await late(begun["at"] + 960) == (1, 60)
