@@ -21,14 +21,14 @@ ROOT = Path(__file__).parents[2]
 FOLDER = Path(sys.argv[1])
 SPECIAL = ["<|endoftext|>", "<|im_start|>", "<|im_end|>", "[MASK]"]
 COMMON = {"version": "0.0.1", "model": str(FOLDER / "base"), "held": 0.3, "lr": 1e-2, "batch": 8, "max_tokens": 160}
-COMMON |= {"lora": {"r": 8, "alpha": 16}, "dtype": "float32", "tracking": [], "schedule": "constant", "epochs": 8}
+COMMON |= {"lora": {"r": 8, "alpha": 16}, "dtype": "float32", "tracking": [], "schedule": "constant", "epochs": 5}
 RECIPES = {
     "sft": {"save_steps": 4, "dtype": "float32"},
     "reward": {},
     "dpo": {"beta": 0.5},
     "kto": {"loss": ["kto"], "max_steps": 4},
     "grpo": {
-        "max_steps": 3, "answers": 4, "answer_tokens": 6, "beta": 0.01, "batch": 4,
+        "max_steps": 2, "answers": 4, "answer_tokens": 6, "beta": 0.01, "batch": 4,
         "rewards": [{"reward_model": str(FOLDER / "reward")}, {"guard": "default", "weight": 0.5}],
     },
     "rloo": {

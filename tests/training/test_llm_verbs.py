@@ -59,9 +59,8 @@ def test_a_killed_run_goes_on(found, folder):
     """After a kill -9 the same command goes on from its last whole checkpoint and ends where an unbroken run ends."""
     assert found["killed"] == KILLED
     assert "going on from step" in found["said"]
-    assert found["broken"]["metrics"]["loss"] == pytest.approx(found["sft"]["metrics"]["loss"], abs=1e-3)
-    ends = [found[run]["metrics"]["perplexity"]["after"]["value"] for run in ("broken", "sft")]
-    assert ends[0] == pytest.approx(ends[1], rel=1e-3)
+    assert found["broken"]["digest"] == found["sft"]["digest"]
+    assert found["broken"]["metrics"]["perplexity"] == found["sft"]["metrics"]["perplexity"]
     assert not (folder / "broken.checkpoint" / "checkpoint-9").exists()  # half-written: it was passed over
 
 
@@ -75,7 +74,7 @@ def test_lineage(found, folder):
     assert found["pretrain"]["kind"] == "model"
     assert found["reward"]["datasets"] == one["datasets"] != found["sft"]["datasets"]
     assert len({found[v]["digest"] for v in ("sft", "dpo", "kto", "grpo", "merged")}) == 5
-    assert found["broken"]["digest"] == found["sft"]["digest"]
+    assert one["parent"] == "base"
     assert json.loads((folder / "dpo" / "lineage.json").read_text()) == one
 
 

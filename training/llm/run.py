@@ -169,9 +169,7 @@ def _whole(checkpoint: Path) -> bool:
     return all((checkpoint / name).is_file() for name in COMPLETE)
 
 
-def finish(
-    out: Path, recipe: Recipe, verb: str, learnt: Sequence[Example], metrics: dict[str, Any], parent: str | None = None
-) -> dict[str, Any]:
+def finish(out: Path, recipe: Recipe, verb: str, learnt: Sequence[Example], metrics: dict[str, Any]) -> dict[str, Any]:
     """Writes `metrics.json`, `recipe.json` and `lineage.json`, as promotion wants them; returns the lineage."""
     lineage = {
         "name": recipe.name,
@@ -179,7 +177,7 @@ def finish(
         "kind": "adapter" if (out / WEIGHTS[0]).is_file() else "model",
         "verb": verb,
         "digest": weights_digest(out),
-        "parent": parent or (str(recipe.adapter.name) if recipe.adapter else recipe.model),
+        "parent": _parent(str(recipe.adapter or recipe.model)),
         "datasets": [dialogues.digest(learnt)],
         "recipe": f"{verb}/{recipe.name}",
         "recipe_digest": recipe.digest,
@@ -196,6 +194,15 @@ def finish(
         (out / name).write_text(json.dumps(body, indent=1, default=sorted) + "\n", encoding="utf-8")
     (out / "README.md").write_text(_card(lineage), encoding="utf-8")
     return lineage
+
+
+def _parent(of: str) -> str:
+    """`name@version` of what training made, else the name of a folder, else a hub id."""
+    if not Path(of).is_dir():
+        return of
+    lineage = Path(of) / LINEAGE
+    found = json.loads(lineage.read_text()) if lineage.is_file() else {}
+    return f"{found['name']}@{found['version']}" if found else Path(of).name
 
 
 def _card(lineage: dict[str, Any]) -> str:
