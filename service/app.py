@@ -168,7 +168,7 @@ async def assembled(
         def engine_up() -> bool:
             return state.engine_up
 
-        api = Api(gate, keys, settings, metrics, learned.guards, ready, told, ledger.store, engine_up)
+        api = Api(gate, keys, settings, metrics, learned.guards, ready, told, ledger.store, engine_up, learned.told)
         if tracing:
             stack.push_async_callback(asyncio.to_thread, tracing.stop)
         yield (_traced(api, tracing) if tracing else create_api(api)), made

@@ -37,8 +37,14 @@ STAGES: Final[tuple[Stage, ...]] = ("input", "output")
 MODALITIES: Final = ("image", "audio", "video", "file")
 
 
-def coverage(policy: Policy, guards: Sequence[Guard], told: Json | None = None) -> Json:
-    """The matrix endpoint x direction x channel x modality for callers of `policy`; `told` is where that comes from."""
+def coverage(
+    policy: Policy, guards: Sequence[Guard], told: Json | None = None, learned: Sequence[Json] = ()
+) -> Json:
+    """The matrix endpoint x direction x channel x modality for callers of `policy`; `told` is where that comes from.
+
+    `learned`: versions of the registry, by where they stand; a guard that is none is as the gateway was started with.
+    """
+    enforced = {one["digest"] for one in learned if one["stage"] == "enforced"}
     used = [g for g in guards if g.name in policy.guards]
     cells = [_cell(policy, used, endpoint, *channel) for endpoint, channels in CHANNELS.items() for channel in channels]
     refused = [
@@ -52,11 +58,13 @@ def coverage(policy: Policy, guards: Sequence[Guard], told: Json | None = None) 
                 "name": g.name,
                 "version": g.version,
                 "digest": g.digest,
+                "stage": "enforced" if g.digest in enforced else "configured",
                 "categories": sorted(_categories(g)),
                 "languages": languages_of(g),
             }
             for g in used
         ],
+        "beside": [one for one in learned if one["stage"] != "enforced"],
         "languages": _languages(policy, used),
         "streaming": policy.streaming,
         "cells": [*cells, *refused, NUMBERS],

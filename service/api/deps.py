@@ -34,3 +34,4 @@ class Api:
     told: Callable[[Caller], Json] = lambda _: {}
     store: Store | None = None
     engine_up: Callable[[], bool] = lambda: True
+    learned: Callable[[], Sequence[Json]] = lambda: ()  # versions of the registry that are at work here

@@ -212,10 +212,12 @@ COVERAGE: Final[Json] = {
             "name": "patterns",
             "version": "1",
             "digest": "60303ae22b998861",
+            "stage": "configured",
             "categories": ["card", "secret"],
             "languages": None,
         }
     ],
+    "beside": [],
     "languages": {"covered": ["en"], "uncovered": "flag", "escalate": None, "least_recall": 0.5},
     "streaming": "hold",
     "cells": [

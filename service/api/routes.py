@@ -10,7 +10,7 @@ from starlette.responses import Response
 
 from service.api import chat, completions, embeddings, errors, examples, guards, models, responses
 from service.api.access import Access
-from service.api.auth import authorize
+from service.api.auth import OPERATES, authorize
 from service.api.body import JsonResponse
 from service.api.coverage import coverage
 from service.api.deps import Api
@@ -164,7 +164,8 @@ def _reading(api: Api) -> APIRouter:
     )
     async def show_coverage(request: Request) -> Response:
         caller = request.state.caller
-        return JsonResponse(coverage(api.gate.policy(caller), api.guards(), api.told(caller)))
+        learned = [one for one in api.learned() if caller.role in OPERATES or one["stage"] == "enforced"]
+        return JsonResponse(coverage(api.gate.policy(caller), api.guards(), api.told(caller), learned))
 
     return router
 

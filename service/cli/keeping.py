@@ -23,7 +23,7 @@ def erase(
 
     A gateway that wrote it within the last 10 minutes may still have it, sealed, in its spool for that long. Backups of
     the database are reached if they leave out the table content_keys, as those of `ledger backup` do. Files of training
-    data that have the texts are named; models trained on them are found by the files' digests.
+    data that have the texts are named, and so are datasets and models that learned from them.
 
     Example: sluicegate ledger erase exc_4f2a9c0de0b84d1b8f0e3a1c2b3d4e5f
     """
@@ -47,6 +47,10 @@ def erase(
         typer.echo(f"the texts of {gone.exchange_id} are gone.")
         for export in gone.exports:
             typer.echo(f"they are still in the export {export.id} ({export.kind}, sha256 {export.digest})")
+        for digest in gone.datasets:
+            typer.echo(f"the dataset {digest[:12]} had rows of it, and has no text for them from now on")
+        for model in gone.models:
+            typer.echo(f"{model} learned from it; to undo that: train without it, promote that, retire this one")
     for held in found.held:
         typer.echo(f"{held} is under legal hold and was left alone.")
     if subject is not None:

@@ -10,10 +10,11 @@ from dataclasses import dataclass
 from typing import Final
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncConnection
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncSession
 
 from service.ledger import audit
 from service.ledger.desk import ClaimRow, ExportItem, ExportRow, ReviewItem
+from service.ledger.lineage import DatasetItem, ModelDataset, ModelRow
 from service.ledger.models import Content, ContentKey, Exchange, Mark, Tombstone
 from service.ledger.store import Store, StoreError
 
@@ -24,10 +25,15 @@ _AT_ONCE: Final = 100
 
 @dataclass(frozen=True, slots=True)
 class Erased:
-    """`exports`: files of training data that hold the texts still; models trained on them know their digests."""
+    """`exports`: files of training data that hold the texts still.
+
+    `datasets` (digests) had rows of it, without the texts from now on; `models` learned from them, or from such a model.
+    """
 
     exchange_id: str
     exports: tuple[ExportRow, ...] = ()
+    datasets: tuple[str, ...] = ()
+    models: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +64,16 @@ async def erase(store: Store, exchange_id: str, by: str = "cli", why: str = "ask
     async with store.read() as session:
         query = sa.select(ExportRow).join(ExportItem, ExportItem.export_id == ExportRow.id)
         exports = await session.scalars(query.where(ExportItem.exchange_id == exchange_id).order_by(ExportRow.at))
-        return Erased(exchange_id, tuple(exports))
+        return Erased(exchange_id, tuple(exports), *await _learned(session, exchange_id))
+
+
+async def _learned(session: AsyncSession, exchange_id: str) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Datasets with rows of an exchange, and the models that learned from them or were trained on from such a model."""
+    of = sa.select(DatasetItem.digest).where(DatasetItem.exchange_id == exchange_id)
+    first = sa.select(ModelDataset.model_id).where(ModelDataset.digest.in_(of)).cte("learned", recursive=True)
+    learned = first.union(sa.select(ModelRow.id).join(first, ModelRow.parent == first.c.model_id))
+    datasets = await session.scalars(of.order_by(DatasetItem.digest))
+    return tuple(datasets), tuple(await session.scalars(sa.select(learned.c.model_id).order_by(learned.c.model_id)))
 
 
 async def erase_subject(store: Store, tenant: str, subject: str, by: str = "cli", why: str = "asked for") -> Gone:
