@@ -62,6 +62,17 @@ def spliced(row: Row, made_with: Pool, random: Random) -> Row:
     return replace(row, text=text, labels={"harm": row.labels["harm"]})
 
 
+def buried(row: Row, made_with: Pool, random: Random) -> Row:
+    """An answer inside a longer harmless one is as harmful as alone: how long it is tells nothing."""
+    around = random.choice(made_with.long_texts)
+    size = random.randrange(40, 330 - len(row.text))  # beside the prompt, a window has room for so many characters
+    start = random.randrange(max(1, len(around) - size))
+    before = random.choice((0, size // 2, size))
+    body = around[start : start + size]
+    text = f"{body[:before]}\n{row.text}\n{body[before:]}".strip()
+    return replace(row, text=text, labels={"response_harm": row.labels["response_harm"]})
+
+
 def answered(row: Row, made_with: Pool, random: Random) -> Row:
     """A harmful prompt with an innocent answer: the prompt is context and must not count."""
     answer = random.choice(made_with.long_texts)
@@ -103,6 +114,7 @@ VIEWS: Final[tuple[tuple[View, Callable[[Row], bool], float], ...]] = (
     (part, lambda r: len(r.text) >= 80 and not any(r.labels.values()) and r.source in _CLEAN, 0.5),
     (opening, lambda r: len(r.text) >= 60 and not any(r.labels.values()) and r.source not in _CLEAN, 0.15),
     (spliced, lambda r: _asks(r) and len(r.text) < 400, 0.3),
+    (buried, lambda r: r.is_response and "response_harm" in r.labels and len(r.text) < 280, 0.3),
     (injected, _clean, 0.35),
     (interrupted, _clean, 0.35),
     (answered, lambda r: _asks(r) and r.labels["harm"] == 1, 0.1),

@@ -26,7 +26,7 @@ FACTORS: Final = (
     20_011,
     30_839,
 )  # odd; with ids under 2**15 no sum passes 2**31: OpenVINO computes integers in 32 bits
-LEAST: Final = 1e-6
+LEAST: Final = 800.0  # added to the square of a text's length: of about ten words, so that a single one weighs little
 
 
 class Wide(nn.Module):  # type: ignore[misc]  # torch has no types in the gateway's environment
