@@ -37,9 +37,7 @@ STAGES: Final[tuple[Stage, ...]] = ("input", "output")
 MODALITIES: Final = ("image", "audio", "video", "file")
 
 
-def coverage(
-    policy: Policy, guards: Sequence[Guard], told: Json | None = None, learned: Sequence[Json] = ()
-) -> Json:
+def coverage(policy: Policy, guards: Sequence[Guard], told: Json | None = None, learned: Sequence[Json] = ()) -> Json:
     """The matrix endpoint x direction x channel x modality for callers of `policy`; `told` is where that comes from.
 
     `learned`: versions of the registry, by where they stand; a guard that is none is as the gateway was started with.

@@ -27,7 +27,7 @@ _AT_ONCE: Final = 100
 class Erased:
     """`exports`: files of training data that hold the texts still.
 
-    `datasets` (digests) had rows of it, without the texts from now on; `models` learned from them, or from such a model.
+    `datasets` (digests) had rows of it, textless from now on; `models` learned from them, or from such a model.
     """
 
     exchange_id: str
