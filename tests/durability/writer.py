@@ -58,16 +58,17 @@ async def live(home: str, database_url: str, acks: str, writers: int) -> None:
 
 
 def nursery() -> None:
-    """Reads `[home, database_url, acks, writers]`, answers the child's pid; then `wait`, answers how it ended."""
+    """Reads `[home, database_url, acks, writers]` and answers the child's pid; reads a pid and answers how it ended."""
     for line in sys.stdin:
-        pid = os.fork()
-        if pid == 0:
+        asked = json.loads(line)
+        if isinstance(asked, int):
+            print(os.waitstatus_to_exitcode(os.waitpid(asked, 0)[1]), flush=True)
+        elif (pid := os.fork()) == 0:
             random.seed()
-            asyncio.run(live(*json.loads(line)))
+            asyncio.run(live(*asked))
             os._exit(1)
-        print(pid, flush=True)
-        assert sys.stdin.readline() == "wait\n"
-        print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
+        else:
+            print(pid, flush=True)
 
 
 if __name__ == "__main__":
