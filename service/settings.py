@@ -49,6 +49,11 @@ class Settings(BaseSettings):
     console_host: str = Field("127.0.0.1", description="address the review console listens on")
     console_port: int = Field(8081, ge=0, le=65535, description="port of the review console; 0 takes a free one")
     console_https: bool = Field(False, description="reviewers reach the console over https: its cookie is Secure")
+    oidc_issuer: str | None = Field(None, description="identity provider to log in with; its discovery is below it")
+    oidc_client_id: str | None = Field(None, description="what the console is called at that provider")
+    oidc_client_secret: SecretStr | None = Field(None, description="its secret there; without one PKCE stands alone")
+    oidc_roles_claim: str = Field("groups", description="claim of the ID token that tells roles")
+    oidc_roles: dict[str, str] = Field({}, description="roles by values of that claim: {\"staff\": \"moderator\"}")
     console_blind_share: float = Field(
         0.3, ge=0, le=1, description="share of items whose guard scores a reviewer sees only after deciding"
     )

@@ -148,7 +148,7 @@ def _said(opened: OpenedItem) -> Json:
     """What clients said of it; what reviewers did, once the reviewer has decided. Notes and comments are among it."""
     texts = opened.case.texts
     return {
-        "by_clients": [{"id": id_, **text} for id_, text in texts.items() if id_.startswith(("rep_", "app_"))],
+        "by_clients": opened.by_clients,
         "decisions": [_columns(d, but=("exchange_id",)) | texts.get(d.id, {}) for d in opened.case.decisions],
         "adjudications": [_columns(a, but=("exchange_id",)) | texts.get(a.id, {}) for a in opened.case.adjudications],
         "comments": [_columns(c) | texts.get(c.id, {}) for c in opened.comments],

@@ -23,6 +23,11 @@ class OpenedItem:
     decided: bool
     gold: Json | None
 
+    @property
+    def by_clients(self) -> list[Json]:
+        """What clients wrote of it, in an appeal or with feedback: `{id, statement | comment, preferred_answer}`."""
+        return [{"id": id_, **text} for id_, text in self.case.texts.items() if id_.startswith(("rep_", "app_"))]
+
 
 async def item(store: Store, item_id: str, reviewer: Reviewer) -> OpenedItem:
     """Raises ReviewError when there is none or it is not for them, SealError."""

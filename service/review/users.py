@@ -51,7 +51,7 @@ async def create_user(
         raise ReviewError(f"login {login!r}: 1 to 64 of a-z, 0-9, '.', '_' and '-', beginning with a letter or digit")
     _check_roles(roles)
     user = User("usr_" + uuid.uuid4().hex[:16], login, name or login, frozenset(roles), {}, time.time(), None)
-    row: Json = {"id": user.id, "login": login, "name": user.name, "password_hash": _hashed(password)}
+    row: Json = {"id": user.id, "login": login, "name": user.name, "password_hash": hashed(password)}
     row |= {"roles": sorted(user.roles), "preferences": {}, "created_at": user.created_at, "disabled_at": None}
     try:
         async with store.write() as connection:
@@ -112,7 +112,7 @@ async def disable_user(store: Store, login: str, by: str = "cli") -> None:
 
 async def set_password(store: Store, login: str, password: str, by: str = "cli") -> None:
     """Ends their sessions and any lock. Raises ReviewError."""
-    values = {"password_hash": _hashed(password), "failures": 0, "locked_until": 0.0}
+    values = {"password_hash": hashed(password), "failures": 0, "locked_until": 0.0}
     await _change(store, login, by, "user_password", values, end_sessions=True)
 
 
@@ -144,7 +144,7 @@ def _check_roles(roles: Sequence[str]) -> None:
         raise ReviewError(f"roles are of: {', '.join(Role)}" + (f"; not {', '.join(unknown)}" if roles else ""))
 
 
-def _hashed(password: str) -> str:
+def hashed(password: str) -> str:
     if len(password) < SHORTEST:
         raise ReviewError(f"a password has at least {SHORTEST} characters")
     return _HASHER.hash(password)

@@ -6,6 +6,7 @@ import shutil
 import pytest
 
 from tests.console.world import PASSWORD, sow, world
+from tests.store.conftest import postgres  # noqa: F401  a real one, for the tests that ask for it
 
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 FLAGS = ["--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking"]

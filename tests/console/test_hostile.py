@@ -11,6 +11,8 @@ from service.ledger import audit
 from service.ledger.routing import item_id
 from service.review import console
 from service.review.adjudication import comment
+from service.review.exposures import expose
+from service.review.parts import CHUNK
 from service.review.reviewer import Reviewer
 from tests.console.conftest import allow, ready
 from tests.console.hostile import TEXTS
@@ -28,6 +30,16 @@ READ = """
         return read(element);
     }
 """
+PRESS = """
+    async () => {
+        const began = performance.now();
+        for (const key of ['j', 'k', 'j', 'k'])
+            document.body.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
+        await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
+        return (performance.now() - began) / 4;
+    }
+"""
+MEGABYTE = 1_000_000
 ALIEN = """
     () => document.querySelectorAll(
         '.text :not(span), .plain :not(span), .text [href], main :is(iframe, object, embed, img, svg, style)'
@@ -38,7 +50,7 @@ ALIEN = """
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
     """One exchange for each text, asked and answered with; a few comments and audit rows that hold them too."""
-    with world(tmp_path_factory.mktemp("hostile"), ("ada", "admin")) as made:
+    with world(tmp_path_factory.mktemp("hostile"), ("ada", "admin"), max_prompt_chars=2_000_000) as made:
         made.ids = [made.ask(("user", text + FLAG)) for text in TEXTS]
         made.settle()
         item = item_id(made.ids[0], "flagged")
@@ -98,20 +110,26 @@ def test_search_users_and_errors_show_them_as_text(opened, desk):
 
 
 def test_a_text_of_a_megabyte_stays_usable(opened, desk):
-    """The page of an answer of a megabyte comes quickly with its beginning; the rest follows stretch by stretch."""
-    exchange = desk.ask(("user", "x" * 90_000 + FLAG))
+    """Of a megabyte the page brings the beginning, `f` the rest; with all of it open a key still answers at once."""
+    text = ("Dear support, see https://shop.example/a?b=1 for the photos. \u202eagain\u202c " * 14_000)[:MEGABYTE]
+    exchange = desk.ask(("user", f"{text}{FLAG}>>>Short."))
     desk.settle()
-    page = opened("ada")
-    page.goto(f"/items/{item_id(exchange, 'flagged')}")
-    began = time.monotonic()
-    page.reload()
-    assert time.monotonic() - began < 15
+    page, item = opened("ada"), item_id(exchange, "flagged")
+    page.goto(f"/items/{item}")
     assert len(page.content()) < 100_000
     ready(page)
-    more = page.get_by_role("button", name="Show more").first
-    more.press("Enter")
-    expect(page.locator(".part").first.locator(".text")).to_have_count(2)
-    expect(page.get_by_role("button", name="82,009 characters are left")).to_have_count(1)
+    for left in ("992,018", "988,018"):
+        page.keyboard.press("f")
+        expect(page.get_by_role("button", name=f"{left} characters are left")).to_have_count(1)
+    for number in range(3, MEGABYTE // CHUNK + 1):
+        desk.run(expose(desk.store, item, Reviewer("ada"), f"asked/0@{number}", CHUNK, "reveal"))
+    began = time.monotonic()
+    page.goto(f"/items/{item}")
+    ready(page)
+    assert time.monotonic() - began < 30
+    assert page.locator(".part").first.locator(".text").count() == MEGABYTE // CHUNK + 1
+    spent = page.evaluate(PRESS)
+    assert spent < 2000, f"{spent:.0f} ms for a key"
 
 
 def test_no_template_switches_escaping_off():

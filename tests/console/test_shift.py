@@ -10,7 +10,7 @@ from service.ledger.desk import ClaimRow, DecisionRow, ExposureRow, SkipRow
 from service.ledger.models import AuditRow
 from service.ledger.routing import item_id
 from tests.console.conftest import allow, ready
-from tests.console.world import sow, world
+from tests.console.world import new_database, sow, world
 
 
 def rows(made, table, **conditions):
@@ -22,13 +22,18 @@ def rows(made, table, **conditions):
     return made.run(read())
 
 
+on_both = pytest.mark.parametrize("own", ["sqlite", "postgres"], indirect=True)
+
+
 @pytest.fixture
-def own(tmp_path):
-    """`own(count, **settings)`: a console with traffic that no other test touches."""
-    worlds = []
+def own(request, tmp_path):
+    """`own(count, **settings)`: a console with traffic of its own; on SQLite where not said otherwise."""
+    worlds, database = [], {}
+    if getattr(request, "param", "sqlite") == "postgres":
+        database["database_url"] = new_database(request.getfixturevalue("postgres"))
 
     def make(count=2, **settings):
-        context = world(tmp_path / str(len(worlds)), ("ada", "bob"), **settings)
+        context = world(tmp_path / str(len(worlds)), ("ada", "bob"), **database, **settings)
         worlds.append(context)
         made = context.__enter__()
         sow(made, count)
@@ -39,6 +44,7 @@ def own(tmp_path):
         context.__exit__(None, None, None)
 
 
+@on_both
 def test_a_shift_by_keyboard_alone(opened, own):
     """From login to an empty queue without a mouse: parts, judgements, categories, severity, rationale, submit."""
     made = own(3)
@@ -73,6 +79,7 @@ def test_a_shift_by_keyboard_alone(opened, own):
     assert rows(made, ClaimRow) == []
 
 
+@on_both
 def test_undo_brings_the_item_back_as_it_was_filled_in(opened, own):
     """`z` takes the decision back within its seconds: the item is claimed again, and the form says what it said."""
     made = own(2)
@@ -95,6 +102,7 @@ def test_undo_brings_the_item_back_as_it_was_filled_in(opened, own):
     assert [d.withdrawn for d in sorted(rows(made, DecisionRow), key=lambda d: d.at)] == [False, True]
 
 
+@on_both
 def test_two_browsers_never_get_one_item(opened, own):
     """Two reviewers who ask at the same moment for the last item: one has it, the other is told that nothing waits."""
     made = own(1)

@@ -3,6 +3,8 @@
 import asyncio
 import socket
 import threading
+import uuid
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -117,7 +119,8 @@ async def _serve(made, sockets, logins, started, stopped):
     metrics = Metrics()
     async with BatchedJudges([WordGuard(WORDS)], metrics) as judges:
         engine = ParrotEngine()
-        gate = Gate(engine, judges, made.ledger, lambda _: POLICY, metrics, 64)
+        longest = made.settings.max_prompt_chars
+        gate = Gate(engine, judges, made.ledger, lambda _: POLICY, metrics, 64, max_prompt_chars=longest)
         api = create_api(Api(gate, FixedKeys(CALLERS), made.settings, metrics, judges.guards, lambda: True))
         for login in logins or (*ROLES, "ada", "bob", "new"):
             await create_user(made.store, login, PASSWORD, (login if login in ROLES else "moderator",))
@@ -136,6 +139,22 @@ async def _serve(made, sockets, logins, started, stopped):
         await asyncio.gather(*tasks)
     await made.store.close()
     await made.ledger.stop()
+
+
+def new_database(base):
+    """The URL of an empty database on a PostgreSQL. In a thread: a browser's loop may run in this one."""
+    import asyncpg
+
+    name = f"c{uuid.uuid4().hex}"
+
+    async def create():
+        connection = await asyncpg.connect(f"{base}/postgres")
+        await connection.execute(f"CREATE DATABASE {name}")
+        await connection.close()
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, create()).result(60)
+    return f"{base.replace('postgresql:', 'postgresql+asyncpg:')}/{name}"
 
 
 def sow(made, count=6):

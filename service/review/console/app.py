@@ -15,14 +15,17 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
+from service.learning.errors import LearningError
 from service.ledger.crypto import SealError
 from service.ledger.store import Store
 from service.review.console.auth import Denied, Page, admitted
 from service.review.console.headers import Sealed
+from service.review.console.oidc import Provider, ProviderError, remembering
 from service.review.console.pages import (
     audit,
     item,
     judging,
+    learning,
     login,
     preferences,
     quality,
@@ -34,7 +37,7 @@ from service.review.console.pages import (
     voices,
 )
 from service.review.console.view import render
-from service.review.reviewer import ReviewError
+from service.review.reviewer import Forbidden, ReviewError
 from service.settings import Settings
 
 STATIC: Final = Path(__file__).with_name("static")
@@ -43,11 +46,12 @@ log = structlog.get_logger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Console:
-    """What the pages need. `attempts`: to log in, by address."""
+    """What the pages need. `attempts`: to log in, by address. `provider`: of identities, if there is one."""
 
     store: Store
     settings: Settings
     attempts: MovingWindowRateLimiter
+    provider: Provider | None
 
 
 def create_console(store: Store, settings: Settings) -> ASGIApp:
@@ -60,13 +64,17 @@ def create_console(store: Store, settings: Settings) -> ASGIApp:
         exception_handlers={
             Denied: _denied,
             ReviewError: _refused,
+            Forbidden: _denied,
+            ProviderError: _unvouched,
+            LearningError: _refused,
             SealError: _unreadable,
             HTTPException: _plain,
             Exception: _broken,
         },
     )
-    app.state.console = Console(store, settings, MovingWindowRateLimiter(MemoryStorage()))
-    return Sealed(app)
+    provider = Provider(settings) if settings.oidc_issuer else None
+    app.state.console = Console(store, settings, MovingWindowRateLimiter(MemoryStorage()), provider)
+    return Sealed(remembering(app, store, settings) if provider else app)
 
 
 async def _health(_: Request) -> Response:
@@ -78,6 +86,8 @@ _PAGES: Final[tuple[tuple[str, list[str], Page], ...]] = (
     ("/health", _GET, _health),
     ("/login", _GET, login.form),
     ("/login", _POST, login.enter),
+    ("/oidc", _GET, login.begin),
+    ("/oidc/back", _GET, login.come_back),
     ("/logout", _POST, login.leave),
     ("/password", _GET, login.password_form),
     ("/password", _POST, login.change_password),
@@ -105,6 +115,11 @@ _PAGES: Final[tuple[tuple[str, list[str], Page], ...]] = (
     ("/beat", _POST, judging.beat),
     ("/policies", _GET, quality.policies),
     ("/quality", _GET, quality.page),
+    ("/models", _GET, learning.page),
+    ("/models/{name}/{version}", _GET, learning.version),
+    ("/models/{name}/{version}/stage", _POST, learning.stage),
+    ("/models/{name}/rollback", _POST, learning.back),
+    ("/exports", _POST, learning.export),
     ("/audit", _GET, audit.page),
     ("/users", _GET, users.page),
     ("/users", _POST, users.create),
@@ -124,6 +139,11 @@ async def _denied(request: Request, error: Exception) -> Response:
 
 async def _refused(request: Request, error: Exception) -> Response:
     return _error(request, 409, "That cannot be done", str(error))
+
+
+async def _unvouched(request: Request, error: Exception) -> Response:
+    log.warning("oidc_failed", error=type(error.__cause__).__name__)
+    return _error(request, 403, "No login", str(error))
 
 
 async def _unreadable(request: Request, _: Exception) -> Response:

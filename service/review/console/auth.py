@@ -24,9 +24,13 @@ DECIDES: Final = frozenset({Role.MODERATOR, Role.LEAD, Role.ADMIN})
 LOOKS: Final = DECIDES | {Role.AUDITOR}
 LEADS: Final = frozenset({Role.LEAD, Role.ADMIN})
 ADMINS: Final = frozenset({Role.ADMIN})
+OPERATES: Final = frozenset({Role.OPERATOR, Role.ADMIN})
+ANSWERS: Final = LEADS | {Role.OPERATOR, Role.AUDITOR}
 ACCESS: Final[Mapping[str, frozenset[Role] | None]] = {
     "/health": ANYBODY,
     "/login": ANYBODY,
+    "/oidc": ANYBODY,
+    "/oidc/back": ANYBODY,
     "/logout": EVERYBODY,
     "/password": EVERYBODY,
     "/": EVERYBODY,
@@ -51,7 +55,12 @@ ACCESS: Final[Mapping[str, frozenset[Role] | None]] = {
     "/items/{item_id}/skip": DECIDES,
     "/items/{item_id}/escalate": DECIDES,
     "/items/{item_id}/adjudicate": LEADS,
-    "/quality": LEADS | {Role.OPERATOR, Role.AUDITOR},
+    "/quality": ANSWERS,
+    "/models": ANSWERS,
+    "/models/{name}/{version}": ANSWERS,
+    "/models/{name}/{version}/stage": OPERATES,
+    "/models/{name}/rollback": OPERATES,
+    "/exports": OPERATES,
     "/audit": ADMINS | {Role.AUDITOR},
     "/users": ADMINS,
     "/users/{login}": ADMINS,

@@ -34,6 +34,7 @@ KEYS: Final = (
     Key(("j", "ArrowDown"), "down", "next part of the conversation"),
     Key(("k", "ArrowUp"), "up", "part before"),
     Key(("r",), "reveal", "reveal this part; hold to peek"),
+    Key(("f",), "more", "show more of this part, if it is long"),
     Key(("s",), "safe", "this part is safe"),
     Key(("v",), "violation", "this part violates the policy"),
     Key(("u",), "unsure", "unsure about this part"),

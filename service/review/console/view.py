@@ -24,6 +24,8 @@ SAID: Final = {
     "break": "Your items are given back. Take the time you need; nobody counts it.",
     "saved": "Saved.",
     "claimed": "The item is yours.",
+    "moved": "Moved. Gateways take it within seconds.",
+    "rolled_back": "Rolled back. Gateways take it within seconds.",
     "ranked": "Your ranking is kept.",
     "elsewhere": "Somebody else took this item.",
 }
@@ -34,6 +36,7 @@ _NAVIGATION: Final = (
     ("/voices", "Appeals"),
     ("/rankings", "Rankings"),
     ("/quality", "Quality"),
+    ("/models", "Models"),
     ("/policies", "Policies"),
     ("/audit", "Audit"),
     ("/users", "Users"),
@@ -61,6 +64,11 @@ def moment(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def figure(value: object) -> str:
+    """A number of somebody else's report; what is none is none."""
+    return f"{value:.3g}" if isinstance(value, int | float) else "–"
+
+
 def words(name: str | None) -> str:
     return (name or "").replace("_", " ")
 
@@ -74,7 +82,14 @@ def _environment() -> Environment:
         lstrip_blocks=True,
     )
     loaded.globals |= {"pieces": pieces, "KEYS": KEYS, "now": time.time}
-    loaded.filters |= {"ago": ago, "until": until, "moment": moment, "words": words, "duration": duration}
+    loaded.filters |= {
+        "ago": ago,
+        "until": until,
+        "moment": moment,
+        "words": words,
+        "figure": figure,
+        "duration": duration,
+    }
     return loaded
 
 

@@ -1,9 +1,13 @@
 """How well review goes, and the policies in force."""
 
+import asyncio
+from difflib import unified_diff
+from pathlib import Path
+
 from starlette.requests import Request
 from starlette.responses import Response
 
-from guards.policy import PolicyError, load_file
+from guards.policy import DEFAULT_POLICY, PolicyError, load_file
 from guards.taxonomy import CATEGORIES
 from service.review.console.auth import visitor
 from service.review.console.view import render
@@ -20,8 +24,20 @@ async def page(request: Request) -> Response:
 
 async def policies(request: Request) -> Response:
     """The policy file as it is understood now; it is changed where it is kept, not here."""
+    path = request.app.state.console.settings.policy
     try:
-        policy, fault = load_file(request.app.state.console.settings.policy).base, ""
+        policy, fault = load_file(path).base, ""
     except (PolicyError, OSError) as error:
         policy, fault = None, str(error)
-    return render(request, "policies.html", title="Policies", policy=policy, fault=fault, taxonomy=CATEGORIES)
+    changes = await asyncio.to_thread(_changes, path)
+    found = {"policy": policy, "fault": fault, "taxonomy": CATEGORIES, "changes": changes, "file": path.name}
+    return render(request, "policies.html", title="Policies", **found)
+
+
+def _changes(path: Path) -> str:
+    """How the file differs from the policy that ships, as a unified diff; empty: in nothing."""
+    try:
+        now, shipped = (p.read_text(errors="replace").splitlines(keepends=True) for p in (path, DEFAULT_POLICY))
+    except OSError:
+        return ""
+    return "".join(unified_diff(shipped, now, "as shipped", path.name, n=1))
