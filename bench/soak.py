@@ -1,0 +1,112 @@
+"""The gateway for long at 80 % of what it can: errors, and how its memory grows.
+
+    python -m bench.soak --minutes 60       # 2 by default; writes bench/results/soak.json from 2 minutes on
+
+First it is driven as hard as it goes for a moment (a source without a pace); then the same streams are paced so that
+they ask 80 % of that. Resident memory is read every second; its slope is the least-squares line over the second half.
+"""
+
+import argparse
+import asyncio
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from contextlib import AsyncExitStack
+from dataclasses import dataclass, field
+
+import numpy as np
+import psutil
+
+from bench.gateway import KEY
+from bench.load import Job, Load
+from bench.relay import Process, process
+from bench.report import write
+
+STREAMS, TOKENS, SHARE = 16, 200, 0.8
+UNPACED = 100_000.0
+LEAST_WRITTEN_MIN = 2.0
+
+
+@dataclass(slots=True)
+class Watched:
+    """Resident memory of a process: seconds since the start, MiB."""
+
+    at_s: list[float] = field(default_factory=list)
+    mib: list[float] = field(default_factory=list)
+
+    async def watch(self, pid: int, every_s: float) -> None:
+        process, began = psutil.Process(pid), time.perf_counter()
+        while True:
+            self.at_s.append(time.perf_counter() - began)
+            self.mib.append(process.memory_info().rss / 2**20)
+            await asyncio.sleep(every_s)
+
+    def slope(self) -> tuple[float, float]:
+        """MiB an hour over the second half, and the standard error of that. NaN where there is too little to tell."""
+        half = len(self.at_s) // 2
+        at, mib = np.asarray(self.at_s[half:]) / 3600, np.asarray(self.mib[half:])
+        if len(at) < 4:
+            return float("nan"), float("nan")
+        (slope, _), covariance = np.polyfit(at, mib, 1, cov=True)
+        return float(slope), float(np.sqrt(covariance[0, 0]))
+
+
+def job(gateway: Process, answers: int) -> Job:
+    body = {"model": "bench", "messages": [{"role": "user", "content": "Tell me."}], "max_tokens": TOKENS}
+    return Job(gateway.url, [body] * answers, STREAMS, KEY)
+
+
+async def soak(minutes: float) -> dict[str, object]:
+    """Figures; raises RuntimeError when an answer failed."""
+    async with AsyncExitStack() as stack:
+        enter = stack.enter_async_context
+        folder = stack.enter_context(tempfile.TemporaryDirectory(prefix="sluicegate-bench-"))
+        load = await enter(Load())
+        fast = await enter(process("bench.source", "--pace", str(UNPACED)))
+        hard = await enter(process("bench.gateway", "--engine-url", fast.url, "--home", f"{folder}/hard"))
+        await load.run(job(hard, STREAMS))
+        most = await load.run(job(hard, STREAMS * (4 if minutes >= LEAST_WRITTEN_MIN else 2)))
+        saturation = most.tokens / most.wall_s
+        pace = SHARE * saturation / STREAMS
+        slow = await enter(process("bench.source", "--pace", str(pace)))
+        gateway = await enter(process("bench.gateway", "--engine-url", slow.url, "--home", f"{folder}/soak"))
+        await load.run(job(gateway, STREAMS))  # what is made once is made
+        watched, answers, tokens = Watched(), 0, 0
+        watching = asyncio.create_task(watched.watch(gateway.pid, min(1.0, minutes)))
+        began = time.perf_counter()
+        while (elapsed_s := time.perf_counter() - began) < minutes * 60:
+            done = await load.run(job(gateway, STREAMS))
+            answers, tokens = answers + len(done.answers), tokens + done.tokens
+            print(f"{elapsed_s:.0f} s: {answers} answers, {watched.mib[-1]:.0f} MiB", file=sys.stderr, flush=True)
+        watching.cancel()
+    slope, error = watched.slope()
+    return {
+        "minutes": minutes,
+        "saturation_tokens_a_second": round(saturation),
+        "asked_tokens_a_second": round(pace * STREAMS),
+        "got_tokens_a_second": round(tokens / elapsed_s),
+        "answers": answers,
+        "errors": 0,
+        "memory_mib": {
+            "first": round(watched.mib[0], 1),
+            "last": round(watched.mib[-1], 1),
+            "most": round(max(watched.mib), 1),
+        },
+        "memory_slope_mib_an_hour": {"value": round(slope, 1), "standard_error": round(error, 1)},
+    }
+
+
+def main(argv: Sequence[str] | None = None) -> dict[str, object]:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--minutes", type=float, default=LEAST_WRITTEN_MIN)
+    options = parser.parse_args(argv)
+    figures = asyncio.run(soak(options.minutes))
+    print(figures)
+    if options.minutes >= LEAST_WRITTEN_MIN:
+        print(write("soak", f"python -m bench.soak --minutes {options.minutes:g}", figures))
+    return figures
+
+
+if __name__ == "__main__":
+    main()
