@@ -31,6 +31,10 @@ train-env: $(TRAINING)  ## what training the LLM needs, added to the engine's en
 serve: $(GATEWAY) $(if $(SLUICEGATE_ENGINE_URL),,$(ENGINE))  ## the guarded chat service with a real model on http://127.0.0.1:8080 (PORT=...)
 	@exec .venv/bin/sluicegate serve
 
+.PHONY: loop-demo
+loop-demo: $(GATEWAY) $(ENGINE)  ## decisions to a better guard in force, once, on real data (SLUICEGATE_DATA) with the real engine
+	@SLUICEGATE_DATA=$(or $(SLUICEGATE_DATA),../shared/data) .venv/bin/python -m bench.loop_demo
+
 .PHONY: demo
 demo: $(GATEWAY)  ## varied traffic through the running service, so that the console is full (URL=..., KEY=..., ROUNDS=3)
 	@.venv/bin/python -m bench.demo --url $(or $(URL),http://127.0.0.1:8080) --rounds $(or $(ROUNDS),3)

@@ -48,7 +48,11 @@ def main() -> None:
     except DataError as error:
         sys.exit(_fail(f"{error}. The demo replays people's labels of real texts: see docs/loop.md"))
     began, took = time.monotonic(), {}
-    options.work.mkdir(parents=True, exist_ok=True)
+    home = options.work / "home"
+    home.mkdir(parents=True, exist_ok=True)
+    cache = Path(os.environ.get("SLUICEGATE_HOME") or "var") / "cache"
+    if cache.is_dir() and not (home / "cache").exists():
+        (home / "cache").symlink_to(cache.absolute())  # the model need not be brought again
     print(f"{SOURCE} is left out of the starting guard: {', '.join(f'{n} {len(r)}' for n, r in texts.items())}")
     with timed("starting guard", took):
         start = options.start or start_guard(options)

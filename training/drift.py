@@ -2,8 +2,9 @@
 
 sluicegate-train drift freeze --out var/drift/reference.json --days 14
 sluicegate-train drift check --reference var/drift/reference.json --days 1 --textfile var/drift/sluicegate.prom
+sluicegate-train drift texts --before march.jsonl --now april.jsonl      # of reviewed rows, by an encoder (needs torch)
 
-It reads scores, never texts. Pure but for the two verbs.
+The first two read scores, never texts. Pure but for the verbs.
 """
 
 import argparse
@@ -28,6 +29,7 @@ SURE: Final = 0.001  # so often an index is so high by chance; dozens are looked
 BINS: Final = 10
 MOST_VECTORS: Final = 400
 FEWEST: Final = 50  # exchanges in a window, below which nothing is said
+NOTICED: Final = 0.01  # of a discrepancy
 DAY_S: Final = 86_400.0
 LANGUAGE: Final = "language"
 ALARMED: Final = 3  # exit status
@@ -167,7 +169,7 @@ def _together(frozen: Floats, now: Floats, seed: int, draws: int) -> Shift:
     x, y = (v[random.permutation(len(v))[:MOST_VECTORS]] for v in (frozen, now))
     scale = frozen.std(0) + 1e-6
     value, p = discrepancy(x / scale, y / scale, seed, draws)
-    return Shift("mmd", "scores", value, p, p < max(SURE, 1.5 / (1 + draws)) and value > 0.01)
+    return Shift("mmd", "scores", value, p, _alarming(value, p, draws))
 
 
 def _picked(of: Window, series: Sequence[str]) -> Floats:
@@ -212,25 +214,53 @@ def load_rows(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
+def of_texts(before: str, now: str, seed: int = 0, draws: int = 500) -> Shift:
+    """The discrepancy of what an encoder makes of the texts of two review feeds (files or URLs). Raises DataError."""
+    from training.dataset.feed import feed
+    from training.dataset.texts import row
+    from training.embed import embed
+
+    sides = [[row(e) for e in feed(uri).examples if e.item.kind in ("prompt", "response")] for uri in (before, now)]
+    if min(map(len, sides)) < FEWEST:
+        raise DataError(f"{len(sides[0])} rows before and {len(sides[1])} now: {FEWEST} of each are needed")
+    random = np.random.default_rng(seed)
+    drawn = [[side[i] for i in random.permutation(len(side))[:MOST_VECTORS]] for side in sides]
+    found = embed(drawn[0] + drawn[1])
+    value, p = discrepancy(found[: len(drawn[0])], found[len(drawn[0]) :], seed, draws)
+    return Shift("mmd", "embeddings", value, p, _alarming(value, p, draws))
+
+
+def _alarming(discrepancy: float, p: float, draws: int) -> bool:
+    """As rare as so many permutations can tell, and not only because there were many rows."""
+    return p < max(SURE, 1.5 / (1 + draws)) and discrepancy > NOTICED
+
+
 def main(argv: Sequence[str] | None = None) -> None:
     """Exit status 3 when there is an alarm."""
     options = _options().parse_args(argv)
-    now = time.time()
-    rows = read_window(Service(options.url, options.key), now - options.days * DAY_S, now)
-    if options.verb == "freeze":
-        if len(rows) < FEWEST:
-            raise DataError(f"{len(rows)} exchanges in {options.days:g} days: {FEWEST} are needed")
-        options.out.parent.mkdir(parents=True, exist_ok=True)
-        options.out.write_text(json.dumps({"at": now, "rows": rows}) + "\n", encoding="utf-8")
-        print(f"{len(rows)} exchanges frozen: {options.out}")
-        return
-    found = shifts(window(load_rows(options.reference)), window(rows))
+    if options.verb == "texts":
+        found = [of_texts(options.before, options.now)]
+    else:
+        until = time.time()
+        rows = read_window(Service(options.url, options.key), until - options.days * DAY_S, until)
+        if options.verb == "freeze":
+            _freeze(options.out, rows, until)
+            return
+        found = shifts(window(load_rows(options.reference)), window(rows))
+        if options.textfile:
+            unfinished = options.textfile.with_suffix(".part")
+            unfinished.write_text(exposition(found, len(rows)), encoding="utf-8")
+            unfinished.replace(options.textfile)
     print(columns([("", "figure", "of", "value", "p"), *map(_line, found)]))
-    if options.textfile:
-        unfinished = options.textfile.with_suffix(".part")
-        unfinished.write_text(exposition(found, len(rows)), encoding="utf-8")
-        unfinished.replace(options.textfile)
     raise SystemExit(ALARMED if any(s.alarmed for s in found) else 0)
+
+
+def _freeze(out: Path, rows: Sequence[Mapping[str, Any]], at: float) -> None:
+    if len(rows) < FEWEST:
+        raise DataError(f"{len(rows)} exchanges in the window: {FEWEST} are needed")
+    out.parent.mkdir(parents=True, exist_ok=True)
+    out.write_text(json.dumps({"at": at, "rows": rows}) + "\n", encoding="utf-8")
+    print(f"{len(rows)} exchanges frozen: {out}")
 
 
 def _line(shift: Shift) -> tuple[str, str, str, str, str]:
@@ -246,6 +276,9 @@ def _options() -> argparse.ArgumentParser:
     check = verbs.add_parser("check", help="hold a window against the frozen one; exit status 3: alarm")
     check.add_argument("--reference", type=Path, required=True, help="the frozen window")
     check.add_argument("--textfile", type=Path, help="file for Prometheus metrics")
+    texts = verbs.add_parser("texts", help="hold the reviewed texts of two times against each other")
+    texts.add_argument("--before", required=True, help="what sluicegate review export wrote, or the URL of an export")
+    texts.add_argument("--now", required=True, help="the same, later")
     for sub in (freeze, check):
         sub.add_argument("--days", type=float, default=1.0, help="length of the window, up to now")
         sub.add_argument("--url", default=URL, help=f"of the service; {URL} if not given")

@@ -40,13 +40,17 @@ class Drift(_Strict):
 
 
 class Plan(_Strict):
-    """`ok_means`: categories that a reviewer's `ok` denies beside harm. `weight`: of a reviewed row."""
+    """`ok_means`: categories that a reviewer's `ok` denies beside harm. `weight`: of a reviewed row.
+
+    `replay`: most old rows to train on; all of those to validate on stay, since operating points hang on them.
+    """
 
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
     serving: Path
     train: Path
     dataset: dict[str, Any] = {}
     enough: Annotated[int, Field(ge=1)]
+    replay: Annotated[int, Field(ge=0)] = 3000
     weight: Annotated[float, Field(gt=0)] = 1.0
     ok_means: tuple[str, ...] = ()
     gates: Gating

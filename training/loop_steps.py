@@ -77,6 +77,8 @@ def train(of: Round) -> Result:
     of.service.post("/v1/learning/runs", run | {"state": "running"})
     train_guard.prepare_torch()
     parts, fresh = train_guard.gather(made_by), reviewed(of)
+    old = parts["train"]
+    parts["train"] = Random(made_by.seed).sample(old, min(len(old), of.plan.replay))
     for part in ("train", "validation"):
         parts[part] += [_prepared(row, made_by, of.plan, part) for row in fresh[part]]
     of.candidate.mkdir(exist_ok=True)
