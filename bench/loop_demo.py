@@ -13,8 +13,9 @@ import secrets
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -23,22 +24,17 @@ import aiohttp
 import numpy as np
 import yaml
 
+from bench.loop_service import CATEGORY, KEYS, ask_all, in_force, review, scores, serving, session
 from bench.report import write
-from guards.classifier import Classifier
 from guards.evaluation.metrics import compare, measure
-from guards.verdict import Passage
 from training.near import Seen
 from training.rows import DataError, Row, data_folder, read
 from training.split import dedupe
 
 SOURCE: Final = "toxigen_human"
-CATEGORY: Final = "hate"
-AT_ONCE: Final = 16
 HELD_BACK: Final = 2500
 IN_SHADOW: Final = 200
-BIN: Final = Path(sys.executable).parent
 RECIPES: Final = Path("training/recipes")
-KEYS: Final = {"client": "CLIENT_KEY", "admin": "ADMIN_KEY"}
 
 
 def main() -> None:
@@ -150,7 +146,7 @@ async def live(options: argparse.Namespace, texts: Mapping[str, Sequence[Row]], 
     """Everything that needs the service; the promoted guard's folder, and what was counted on the way."""
     keys = {role: f"sg-{role}-{secrets.token_hex(16)}" for role in KEYS}
     with timed("start of the service", took):
-        service = serving(options, keys)
+        service = serving(options.work, keys)
         url = await anext(service)
     try:
         async with session(url, keys["client"]) as client, session(url, keys["admin"]) as admin:
@@ -161,114 +157,38 @@ async def live(options: argparse.Namespace, texts: Mapping[str, Sequence[Row]], 
             given = ["loop", "--once", "--plan", str(options.work / "plan.yaml"), "--work", str(options.work / "loop")]
             given += ["--url", url, "--promote-after-shadow", str(IN_SHADOW // 2)]
             with timed("dataset, training, gates", took):
-                await asyncio.to_thread(train, given, options, SLUICEGATE_ADMIN_KEY=keys["admin"])
+                await asyncio.to_thread(train, given, options, **of_home(keys))
             with timed("shadow and promotion", took):
-                await ask_all(client, texts["traffic in shadow"])
-                shadow, folder = await promoted(admin, options, given, keys)
+                again = partial(ask_all, client, texts["traffic in shadow"])
+                shadow, folder = await promoted(admin, options, partial(train, given, options, **of_home(keys)), again)
             took_over = await in_force(client, folder, texts["held back"][:20])
     finally:
         await service.aclose()
-    return {"decisions": decided, "shadow": shadow, "folder": str(folder), "live_scores_are_the_new_guards": took_over}
-
-
-async def serving(options: argparse.Namespace, keys: Mapping[str, str]) -> AsyncIterator[str]:
-    """`sluicegate serve` with the real engine, until closed; its URL once it is ready."""
-    with socket_free() as port:
-        url = f"http://127.0.0.1:{port}"
-    given = {
-        "HOME": options.work / "home",
-        "POLICY": options.work / "policy.yaml",
-        "GUARDS": options.work / "guards.yaml",
+    engine = "elsewhere" if os.environ.get("SLUICEGATE_ENGINE_URL") else "vLLM beside the gateway"
+    return {
+        "engine": engine,
+        "decisions": decided,
+        "shadow": shadow,
+        "folder": str(folder),
+        "live_scores_are_the_new_guards": took_over,
     }
-    given |= {"PORT": port, "CONSOLE": "false", "REQUESTS_PER_MINUTE": 1_000_000, "LOG_LEVEL": "warning"}
-    given |= {KEYS[role]: key for role, key in keys.items()}
-    environment = os.environ | {f"SLUICEGATE_{name}": str(value) for name, value in given.items()}
-    with (options.work / "serve.log").open("w") as log:
-        process = await asyncio.create_subprocess_exec(
-            BIN / "sluicegate", "serve", env=environment, stdout=log, stderr=log
-        )
-    try:
-        await ready(url, process, options.work / "serve.log")
-        yield url
-    finally:
-        process.terminate()
-        await process.wait()
 
 
-@contextmanager
-def socket_free() -> Iterator[int]:
-    import socket
-
-    with socket.socket() as found:
-        found.bind(("127.0.0.1", 0))
-        yield int(found.getsockname()[1])
-
-
-async def ready(url: str, process: asyncio.subprocess.Process, log: Path) -> None:
-    async with aiohttp.ClientSession() as http:
-        while process.returncode is None:
-            try:
-                async with http.get(f"{url}/health/ready") as response:
-                    if response.status == 200:
-                        return
-            except aiohttp.ClientError:
-                pass
-            await asyncio.sleep(1)
-    sys.exit(f"error: the service ended; see {log}")
-
-
-@asynccontextmanager
-async def session(url: str, key: str) -> AsyncIterator[aiohttp.ClientSession]:
-    timeout = aiohttp.ClientTimeout(total=600)
-    async with aiohttp.ClientSession(url, headers={"authorization": f"Bearer {key}"}, timeout=timeout) as http:
-        yield http
-
-
-async def ask_all(client: aiohttp.ClientSession, rows: Sequence[Row]) -> dict[str, Row]:
-    """Asks each text; one token is generated, so that there is an answer to judge. Exchange id -> its row."""
-    async with client.get("/v1/models") as response:
-        model = (await response.json())["data"][0]["id"]
-    slots, asked = asyncio.Semaphore(AT_ONCE), {}
-
-    async def ask(row: Row) -> None:
-        body = {"model": model, "messages": [{"role": "user", "content": row.text}], "max_tokens": 1}
-        async with slots, client.post("/v1/chat/completions", json=body) as response:
-            response.raise_for_status()
-            await response.read()
-            asked[response.headers["x-sluicegate-exchange"]] = row
-
-    await asyncio.gather(*map(ask, rows))
-    return asked
-
-
-async def review(admin: aiohttp.ClientSession, asked: Mapping[str, Row], count: int) -> dict[str, int]:
-    """The scripted reviewer: takes what comes next and says what people said of it, `count` times."""
-    done = {"harmful": 0, "ok": 0}
-    while sum(done.values()) < count:
-        async with admin.post("/v1/review/next", json={}) as response:
-            response.raise_for_status()
-            claim = await response.json()
-        if claim["token"] is None:
-            await asyncio.sleep(0.2)  # the shipper is on its way
-            continue
-        row = asked[claim["item"]["exchange_id"]]
-        named = sorted(c for c, label in row.labels.items() if label)
-        said: dict[str, Any] = {"input": "harmful", "categories": named} if named else {"input": "ok"}
-        async with admin.post("/v1/review/decide", json={"token": claim["token"]} | said) as response:
-            response.raise_for_status()
-        done[said["input"]] += 1
-    return done
+def of_home(keys: Mapping[str, str]) -> dict[str, str]:
+    return {"SLUICEGATE_ADMIN_KEY": keys["admin"]}
 
 
 async def promoted(
-    admin: aiohttp.ClientSession, options: argparse.Namespace, given: Sequence[str], keys: Mapping[str, str]
+    admin: aiohttp.ClientSession,
+    options: argparse.Namespace,
+    loop: Callable[[], str],
+    traffic: Callable[[], Awaitable[Any]],
 ) -> tuple[dict[str, Any], Path]:
-    """Asks the loop until it has promoted; what the shadow said, and the folder of what is in force now."""
-    for _ in range(60):
-        said = await asyncio.to_thread(train, given, options, SLUICEGATE_ADMIN_KEY=keys["admin"])
-        if "promoted" in said:
+    """Traffic and the loop in turns until it has promoted; what the shadow said, and the folder of what is in force."""
+    for _ in range(20):  # what a busy shadow has no time for is dropped
+        await traffic()
+        if "promoted" in await asyncio.to_thread(loop):
             break
-        await asyncio.sleep(5)
     else:
         sys.exit("error: the candidate did not judge enough exchanges in shadow")
     async with admin.get("/v1/learning/models") as response:
@@ -277,24 +197,6 @@ async def promoted(
     async with admin.get(f"/v1/learning/models/{now['name']}/{now['version']}/shadow") as response:
         shadow = await response.json()
     return shadow, options.work / "home" / "registry" / now["folder"]
-
-
-async def in_force(client: aiohttp.ClientSession, folder: Path, rows: Sequence[Row]) -> bool:
-    """Whether the live service scores texts as the guard in `folder` does; gateways look every two seconds."""
-    wanted = scores(folder, rows)
-    for _ in range(20):
-        async with client.post("/v1/moderations", json={"input": [r.text for r in rows]}) as response:
-            results = (await response.json())["results"]
-        found = np.array([r["sluicegate"]["category_scores"][CATEGORY] for r in results])
-        if np.abs(found - wanted).max() < 0.02:
-            return True
-        await asyncio.sleep(1)
-    return False
-
-
-def scores(folder: Path, rows: Sequence[Row]) -> np.ndarray:
-    judged = Classifier(folder, threads=2, batch_tokens=8192).judge([Passage(r.text) for r in rows])
-    return np.array([s.by_category[CATEGORY] for s in judged])
 
 
 def measured(guards: Mapping[str, Path], held: Sequence[Row]) -> dict[str, Any]:
