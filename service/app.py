@@ -24,6 +24,7 @@ from service.engine.pool import opened
 from service.gate.exchange import Caller, Json, LedgerUnavailable, Role
 from service.gate.pipeline import Gate
 from service.judges import BatchedJudges
+from service.learning.adapters import AdaptersInForce
 from service.learning.in_force import JudgesInForce
 from service.learning.standing import Load, Watch, guard_of
 from service.ledger.crypto import SealError
@@ -131,7 +132,8 @@ async def assembled(
         policies = PoliciesInForce(guarded.policies, guarded.guards, metrics, guarded.path)
         learned = JudgesInForce(judges, guarded.guards, policies, ledger, metrics, _loading(settings))
         stack.push_async_callback(learned.stop)
-        registry = Watch(ledger.store, settings.home / IN_FORCE, metrics, learned.take)
+        adapters = AdaptersInForce(engine, settings.registry_folder, metrics)
+        registry = Watch(ledger.store, settings.home / IN_FORCE, metrics, learned.take, adapters.take)
         await registry.look()
         gate = Gate(
             engine,
@@ -142,6 +144,7 @@ async def assembled(
             max_exchanges=settings.max_exchanges,
             early_exchanges=settings.early_exchanges,
             max_prompt_chars=settings.max_prompt_chars,
+            adapted=adapters,
             beside=learned.beside,
         )
         keys, made = await _keys(settings, ledger)
@@ -159,6 +162,9 @@ async def assembled(
             exporter, _ = start_http_server(settings.metrics_port, "127.0.0.1", metrics.registry)
             stack.callback(exporter.shutdown)
 
+        def at_work() -> list[Json]:
+            return learned.told() + adapters.told()
+
         def told(caller: Caller) -> Json:
             return policies.told(caller, faults=caller.role in (Role.OPERATOR, Role.ADMIN))
 
@@ -168,7 +174,7 @@ async def assembled(
         def engine_up() -> bool:
             return state.engine_up
 
-        api = Api(gate, keys, settings, metrics, learned.guards, ready, told, ledger.store, engine_up, learned.told)
+        api = Api(gate, keys, settings, metrics, learned.guards, ready, told, ledger.store, engine_up, at_work)
         if tracing:
             stack.push_async_callback(asyncio.to_thread, tracing.stop)
         yield (_traced(api, tracing) if tracing else create_api(api)), made

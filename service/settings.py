@@ -33,6 +33,7 @@ class Settings(BaseSettings):
     engine_port: int = Field(0, ge=0, le=65535, description="port of the engine started here; 0 takes a free one")
     engine_env: Path = Field(Path(".venv-engine"), description="the environment that holds vLLM")
     engine_args: str = Field("", description="further arguments for vLLM, as on a command line")
+    engine_lora: bool = Field(False, description="the engine started here takes adapters at run time")
     engine_start_timeout_s: float = Field(900, gt=0, description="how long the engine may take to be ready")
     engine_idle_timeout_s: float = Field(120, gt=0, description="longest silence within one generation")
 

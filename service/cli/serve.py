@@ -113,7 +113,12 @@ async def _engine(settings: "Settings", stop: asyncio.Event) -> AsyncIterator[tu
 
     model = await asyncio.to_thread(bring, settings.model, settings.home, engine_python(settings.engine_env), _tell)
     process = EngineProcess(
-        settings.engine_env, model, settings.home, port=settings.engine_port, arguments=settings.engine_args
+        settings.engine_env,
+        model,
+        settings.home,
+        port=settings.engine_port,
+        arguments=settings.engine_args,
+        lora=settings.engine_lora,
     )
     await process.start()
     try:

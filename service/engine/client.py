@@ -5,12 +5,13 @@ import hmac
 import re
 import secrets
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator, Mapping
 from typing import Final
 
 import aiohttp
 import orjson
 
+from service.engine.adapters import Adapted, adapt
 from service.gate.exchange import Delta, Endpoint, EngineRejected, EngineUnavailable, Json
 
 PATHS: Final[dict[Endpoint, str]] = {
@@ -112,6 +113,10 @@ class VllmClient:
         listed = await self._listed()
         shown = ("id", "object", "created", "max_model_len")  # `root` would tell callers a path of this machine
         return [{name: model[name] for name in shown if name in model} for model in listed]
+
+    async def adapt(self, wanted: Mapping[str, str], gone: Collection[str]) -> Adapted:
+        """Has adapters (name -> folder) loaded, and others dropped. Raises EngineUnavailable."""
+        return await adapt(self._session, self._url, await self._listed(), wanted, gone)
 
     async def ready(self) -> bool:
         try:

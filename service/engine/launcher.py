@@ -27,6 +27,7 @@ log = structlog.get_logger(__name__)
 GRACE_S: Final = 8.0  # for vLLM to end by itself; it takes about 2
 BACKOFF_S: Final = (1.0, 2.0, 5.0, 15.0, 30.0)
 RESTART_TIMEOUT_S: Final = 900.0
+RUNTIME_LORA: Final = {"VLLM_ALLOW_RUNTIME_LORA_UPDATING": "True"}
 LOG_LIMIT_BYTES: Final = 16 * 1024**2
 
 
@@ -40,14 +41,16 @@ class EngineProcess:
     The key is random and known to this process alone, so nobody on the machine goes round the gate by accident.
     """
 
-    def __init__(self, env: Path, model: Model, home: Path, *, port: int = 0, arguments: str = "") -> None:
+    def __init__(
+        self, env: Path, model: Model, home: Path, *, port: int = 0, arguments: str = "", lora: bool = False
+    ) -> None:
         self.model = model
         self.key = secrets.token_urlsafe(24)
         self.log_path = home / "log" / "engine.log"
         self.restarts = 0
         self._python = engine_python(env)
         self._port = port
-        self._arguments = arguments
+        self._arguments, self._lora = arguments, lora
         self._child: asyncio.subprocess.Process | None = None
         self._log_start = 0
         self._supervisor: asyncio.Task[None] | None = None
@@ -106,7 +109,7 @@ class EngineProcess:
                 stdout=out,
                 stderr=asyncio.subprocess.STDOUT,
                 start_new_session=True,
-                env=_environment(self.model, self.key),
+                env=_environment(self.model, self.key) | (RUNTIME_LORA if self._lora else {}),
                 cwd=self.log_path.parent,  # nothing there that Python could import by mistake
             )
 
@@ -117,6 +120,8 @@ class EngineProcess:
         flags += ["--disable-uvicorn-access-log", *self.model.flags]
         if not has_nvidia_gpu():
             flags += ["--enforce-eager"]  # docs/decisions/002-engine-process.md
+        if self._lora:
+            flags += ["--enable-lora", "--max-loras", "4", "--max-lora-rank", "64"]
         return flags + shlex.split(self._arguments)
 
     def _open_log(self) -> IO[bytes]:

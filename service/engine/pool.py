@@ -5,16 +5,17 @@ error: what was shown is never generated twice.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterator, Mapping, Sequence
 from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from typing import Final, TypeVar
 
 import structlog
 
+from service.engine.adapters import Adapted
 from service.engine.choosing import Seen, choose, cost_of, prefix_of
 from service.engine.client import VllmClient
 from service.engine.places import Place, Resolve, by_dns, places, resolved
-from service.gate.exchange import Delta, Endpoint, Engine, EngineUnavailable, Json
+from service.gate.exchange import Delta, Endpoint, EngineUnavailable, Json
 from service.telemetry.metrics import Metrics
 
 LOOK_S: Final = 2.0  # between probes
@@ -27,7 +28,7 @@ log = structlog.get_logger(__name__)
 
 
 @asynccontextmanager
-async def opened(url: str, connect: Connect, metrics: Metrics) -> AsyncIterator[Engine]:
+async def opened(url: str, connect: Connect, metrics: Metrics) -> "AsyncIterator[VllmClient | EnginePool]":
     """What SLUICEGATE_ENGINE_URL names: the one engine itself, or a pool. Raises EngineError."""
     at = places(url)
     if len(at) == 1 and not at[0].named:
@@ -156,6 +157,16 @@ class EnginePool:
 
     async def models(self) -> list[Json]:
         return await self._asked(lambda client: client.models(), {"prompt": ""})
+
+    async def adapt(self, wanted: Mapping[str, str], gone: Collection[str]) -> Adapted:
+        """As one engine's, on each that answers; loaded is what all of these have. Raises EngineUnavailable: none."""
+        asked = (m.client.adapt(wanted, gone) for m in self._members.values() if m.seen.up)
+        found = [a for a in await asyncio.gather(*asked, return_exceptions=True) if isinstance(a, Adapted)]
+        if not found:
+            raise EngineUnavailable("No engine answers.")
+        return Adapted(
+            frozenset.union(*(a.base for a in found)), frozenset.intersection(*(a.loaded for a in found))
+        )
 
     async def ready(self) -> bool:
         """Whether one of them answers, as far as is known: asking takes no time."""

@@ -41,6 +41,7 @@ class Gate:
     early_exchanges: int = 64  # above so many at once, the engine waits for the input's verdict
     max_prompt_chars: int = 200_000
     in_flight: int = 0
+    adapted: Callable[[Asked, Caller], Asked] = lambda asked, _: asked  # which adapter of the model answers
     beside: Callable[[Exchange, Sequence[Choice]], None] = lambda *_: None  # told of each exchange that has ended
 
 
@@ -73,8 +74,10 @@ class Work:
 
 
 def begun(gate: Gate, asked: Asked, caller: Caller) -> Exchange:
-    """The policy and the judges of this moment are the exchange's to its end."""
-    return Exchange(asked, caller, gate.policy(caller), gate.judges.of(asked.id, caller.key_id))
+    """The policy, the judges and the adapter of this moment are the exchange's to its end."""
+    return Exchange(
+        gate.adapted(asked, caller), caller, gate.policy(caller), gate.judges.of(asked.id, caller.key_id)
+    )
 
 
 @contextmanager

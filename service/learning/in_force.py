@@ -4,7 +4,6 @@ What was begun keeps its judges. A version that cannot be used changes nothing; 
 """
 
 import asyncio
-import hashlib
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -21,7 +20,7 @@ from service.gate.exchange import Exchange, Json, Ledger
 from service.gate.generation import Choice
 from service.judges import BatchedJudges, Lane
 from service.learning.shadow import Shadow
-from service.learning.standing import Load, Standing
+from service.learning.standing import Load, Standing, chosen
 from service.policies import PoliciesInForce
 from service.telemetry.metrics import Metrics
 
@@ -33,14 +32,6 @@ log = structlog.get_logger(__name__)
 class Loaded:
     standing: Standing
     guard: Guard
-
-    def judges(self, exchange_id: str, key_id: str) -> bool:
-        """Whether a canary is for an exchange: by key, or by the hash of its id, so that it can be checked later."""
-        standing = self.standing
-        if key_id in standing.keys:
-            return True
-        drawn = hashlib.blake2b(f"{standing.name}/{exchange_id}".encode(), digest_size=8).digest()
-        return int.from_bytes(drawn) < (standing.share or 0.0) * 2**64
 
 
 class JudgesInForce:
@@ -76,7 +67,7 @@ class JudgesInForce:
 
     def of(self, exchange_id: str, key_id: str) -> BatchedJudges:
         """Those that judge one exchange to its end: with the canaries that it is for."""
-        names = frozenset(name for name, canary in self._canaries.items() if canary.judges(exchange_id, key_id))
+        names = frozenset(n for n, canary in self._canaries.items() if chosen(canary.standing, exchange_id, key_id))
         return self._panel(names)
 
     async def judge(self, passages: Sequence[Passage], policy: Policy, tenant: str) -> list[list[Judgement]]:

@@ -1,6 +1,7 @@
 """What is to be in force, as the database says it; and as it said it last, for a start while the database is away."""
 
 import asyncio
+import hashlib
 import json
 from collections.abc import Awaitable, Callable, Sequence
 from contextlib import suppress
@@ -37,6 +38,14 @@ class Standing:
     stage: str
     share: float | None = None
     keys: tuple[str, ...] = ()
+
+
+def chosen(canary: Standing, exchange_id: str, key_id: str) -> bool:
+    """Whether a canary is for an exchange: by key, or by the hash of its id, so that it can be checked later."""
+    if key_id in canary.keys:
+        return True
+    drawn = hashlib.blake2b(f"{canary.name}/{exchange_id}".encode(), digest_size=8).digest()
+    return int.from_bytes(drawn) < (canary.share or 0.0) * 2**64
 
 
 Load = Callable[[Standing], Guard]
