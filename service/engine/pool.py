@@ -164,9 +164,7 @@ class EnginePool:
         found = [a for a in await asyncio.gather(*asked, return_exceptions=True) if isinstance(a, Adapted)]
         if not found:
             raise EngineUnavailable("No engine answers.")
-        return Adapted(
-            frozenset.union(*(a.base for a in found)), frozenset.intersection(*(a.loaded for a in found))
-        )
+        return Adapted(frozenset.union(*(a.base for a in found)), frozenset.intersection(*(a.loaded for a in found)))
 
     async def ready(self) -> bool:
         """Whether one of them answers, as far as is known: asking takes no time."""

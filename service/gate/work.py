@@ -75,9 +75,7 @@ class Work:
 
 def begun(gate: Gate, asked: Asked, caller: Caller) -> Exchange:
     """The policy, the judges and the adapter of this moment are the exchange's to its end."""
-    return Exchange(
-        gate.adapted(asked, caller), caller, gate.policy(caller), gate.judges.of(asked.id, caller.key_id)
-    )
+    return Exchange(gate.adapted(asked, caller), caller, gate.policy(caller), gate.judges.of(asked.id, caller.key_id))
 
 
 @contextmanager
