@@ -1,7 +1,8 @@
-"""Varied traffic through a running service, so that a newcomer's console and dashboards are full: `make demo`.
+"""Varied traffic through a running service, and reviewers, so that a newcomer's console and dashboards are full.
 
 Every text is our own and harms nobody: what is refused is refused for the trigger texts that ship for that purpose.
-`KEY` is a client key; without one a new one is made in the installation at hand.
+`make demo`. `KEY` is a client key; without one keys are made in the installation at hand, those of reviewers too. With one
+there are no decisions, no rankings and no dataset.
 
     .venv/bin/python -m bench.demo --url http://127.0.0.1:8080 --rounds 3
 """
@@ -20,6 +21,7 @@ from typing import Any
 
 import aiohttp
 
+from bench.demo_review import Staff, dataset, review
 from guards.trigger import KNOWN_CHARS, trigger
 
 AT_ONCE = 4
@@ -50,6 +52,7 @@ PERSONAL = (
     "Transfer it to GB82 WEST 1234 5698 7654 32 and confirm.",
     "Is 5500 0000 0000 0004 a valid number?",
 )
+TO_RANK = ("Suggest a name for a bakery run by two brothers.", "Why do cats purr?")
 REFUSED = ("harm", "injection", "hate")
 STATEMENTS = ("I was only testing what a refusal looks like.", "This is about a board game. Write to ada@example.org.")
 
@@ -130,13 +133,24 @@ async def round_of(client: Client) -> tuple[Counter[str], Counter[str]]:
     return Counter(a.outcome for a in answers), Counter(await asyncio.gather(*said))
 
 
-def _key() -> str:
-    if given := os.environ.get("KEY"):
-        return given
-    made = subprocess.run([SLUICEGATE, "keys", "create", "--name", "demo"], capture_output=True, text=True)
-    if made.returncode:
-        sys.exit(made.stderr)
-    return made.stdout.strip()
+def _made(*command: str) -> str:
+    """What the command prints, run in the installation at hand."""
+    done = subprocess.run([SLUICEGATE, *command], capture_output=True, text=True)
+    if done.returncode:
+        sys.exit(done.stderr)
+    return done.stdout.strip()
+
+
+def _key(role: str = "client") -> str:
+    return _made("keys", "create", "--role", role, "--name", f"demo {role}")
+
+
+async def staffed(url: str, key: str, staff: Staff) -> dict[str, Any]:
+    """Reviewers decide, answers are drawn to be ranked, what was decided becomes a dataset; how much of each."""
+    done: dict[str, Any] = {"reviewed": dict(await review(url, staff))}
+    for question in TO_RANK:
+        await asyncio.to_thread(_made, "review", "candidates", question, "--key", key, "--url", url, "--count", "3")
+    return done | {"to_rank": len(TO_RANK), "dataset": await dataset(url, staff)}
 
 
 async def run(url: str, rounds: int, key: str) -> dict[str, Any]:
@@ -161,7 +175,11 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     try:
-        done = asyncio.run(run(given.url, given.rounds, _key()))
+        key = os.environ.get("KEY") or _key()
+        done = asyncio.run(run(given.url, given.rounds, key))
+        if "KEY" not in os.environ:
+            staff = Staff([_key("moderator"), _key("moderator")], _key("operator"))
+            done |= asyncio.run(staffed(given.url, key, staff))
     except aiohttp.ClientError as error:
         sys.exit(f"error: {given.url} does not answer as expected ({error}); start it with: make serve")
     print(json.dumps(done, indent=2))

@@ -3,27 +3,44 @@
 import sqlalchemy as sa
 
 from bench.demo import HARMLESS, REFUSED, run, to_be_cut
+from bench.demo_review import LEAVE, Staff, dataset, review
 from guards.trigger import START, trigger
+from service.gate.exchange import Role
 from service.ledger.desk import AppealRow, ReportRow, ReviewItem
+from service.ledger.keys import KeyRing
 from service.ledger.ledger import open_store
+from service.ledger.lineage import DatasetItem
 from service.settings import Settings
 from tests.gateway import KEY, gateway, wire
 
 
 async def test_the_demonstration_fills_the_console(tmp_path):
-    """Exchanges are answered, refused, cut and left; reports and appeals are in the queues, the urgent one too."""
+    """Answered, refused, cut, left, reported and appealed; most is reviewed, some of it waits, a dataset is there."""
     text = "Here is a word: " + trigger("response_harm") + " and more behind it, which is never seen."
     async with wire(text, pause_s=0.001) as engine, gateway(tmp_path, engine_url=engine) as (_, url):
         done = await run(url, 1, KEY)
+        store = open_store(Settings(home=tmp_path))
+        keys = KeyRing(store)
+        roles = Role.MODERATOR, Role.MODERATOR, Role.OPERATOR
+        *moderators, operator = [(await keys.create("default", role, "demo"))[0] for role in roles]
+        staff = Staff(moderators, operator)
+        reviewed = await review(url, staff)
+        rows = await dataset(url, staff)
     assert done["exchanges"]["refused"] == len(REFUSED)
     assert done["exchanges"]["left"] == 1
     assert done["exchanges"]["cut"] >= len(HARMLESS)
     assert done["said"] == {"thumbs_up": 4, "rating": 1, "thumbs_down": 1, "report": 2, "received": 2}
-    store = open_store(Settings(home=tmp_path))
+    assert reviewed["decided"] >= 10
+    assert reviewed["unsure"] >= 1
     async with store.read() as session:
         found = set((await session.execute(sa.select(ReviewItem.queue, ReviewItem.why))).all())
+        waiting = await session.scalar(sa.select(sa.func.count()).where(ReviewItem.state == "open"))
+        learned = await session.scalar(sa.select(sa.func.count()).select_from(DatasetItem))
     counted = await store.count(AppealRow, ReportRow)
     await store.close()
+    assert waiting == LEAVE
+    assert rows >= 10
+    assert learned
     assert {("default", "flagged"), ("default", "appeal"), ("default", "report"), ("urgent", "report")} <= found
     assert counted == {"appeals": 2, "reports": 8}
 
