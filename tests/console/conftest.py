@@ -18,7 +18,7 @@ def browser():
     if not os.access(CHROMIUM, os.X_OK):
         pytest.skip("no browser. Run: sudo apt-get install -y chromium")
     api = pytest.importorskip("playwright.sync_api", reason="playwright is not installed (extra: test)")
-    api.expect.set_options(timeout=20_000)
+    api.expect.set_options(timeout=60_000)
     with api.sync_playwright() as playwright:
         chromium = playwright.chromium.launch(executable_path=CHROMIUM, args=FLAGS)
         yield chromium
@@ -42,7 +42,7 @@ def opened(browser, desk):
         context = browser.new_context(base_url=made.console, **options)
         contexts.append(context)
         page = context.new_page()
-        page.set_default_timeout(20_000)
+        page.set_default_timeout(60_000)
         watch(page, made)
         if login:
             log_in(page, login)

@@ -102,7 +102,7 @@ def world(home, logins=(), **changes):
     made.api, made.console = (f"http://127.0.0.1:{one.getsockname()[1]}" for one in sockets)
     thread = threading.Thread(target=lambda: asyncio.run(_serve(made, sockets, logins, started, stopped)), daemon=True)
     thread.start()
-    assert started.wait(60), "the service did not start"
+    assert started.wait(240), "the service did not start"
     try:
         yield made
     finally:
