@@ -1,8 +1,8 @@
 """Varied traffic through a running service, and reviewers, so that a newcomer's console and dashboards are full.
 
 Every text is our own and harms nobody: what is refused is refused for the trigger texts that ship for that purpose.
-`make demo`. `KEY` is a client key; without one keys are made in the installation at hand, those of reviewers too. With one
-there are no decisions, no rankings and no dataset.
+`make demo`. `KEY` is a client key; without one keys are made in the installation at hand, those of reviewers too. With
+one there are no decisions, no rankings and no dataset.
 
     .venv/bin/python -m bench.demo --url http://127.0.0.1:8080 --rounds 3
 """
