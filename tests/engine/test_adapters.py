@@ -45,11 +45,14 @@ def train():
 
 @pytest.fixture(scope="module")
 def adapter(train, small_model, tmp_path_factory):
-    """A few steps of `sft` on one and the same answer to everything."""
+    """A few steps of `sft` on one and the same answer to everything. SLUICEGATE_TEST_ADAPTER names one made before."""
+    if made := os.environ.get("SLUICEGATE_TEST_ADAPTER"):
+        return Path(made)
     folder = tmp_path_factory.mktemp("adapter")
     asked = ["Hello", "Who are you", "What is a river", "Name a colour", "How are you", "What time is it"]
-    rows = [{"prompt": f"{q}{end}", "completion": GREETING, "license": "MIT"} for q in asked for end in ("?", "!", "")]
-    (folder / "rows.jsonl").write_text("\n".join(map(json.dumps, rows)))
+    rows = [{"prompt": f"{q}{end}", "completion": GREETING} for q in asked for end in ("?", "!", "")]
+    told = [json.dumps(row | {"license": "MIT", "group": str(n)}) for n, row in enumerate(rows)]
+    (folder / "rows.jsonl").write_text("\n".join(told))
     recipe = {"name": "ahoy", "version": "0.0.1", "model": small_model.source, "lr": 2e-3, "epochs": 4, "batch": 4}
     recipe |= {"data": [{"file": str(folder / "rows.jsonl")}], "held": 0.2, "max_tokens": 64, "schedule": "constant"}
     (folder / "ahoy.yaml").write_text(yaml.safe_dump(recipe | {"tracking": []}))

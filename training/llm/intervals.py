@@ -45,7 +45,7 @@ def strengths(rankings: Sequence[Mapping[str, int]], seed: int = 0, draws: int =
         raise ValueError("a ranking compares at least two")
     each = np.stack([_wins(places, names) for places in rankings])
     times = np.random.default_rng(seed).multinomial(len(each), np.full(len(each), 1 / len(each)), size=draws)
-    drawn = _fit(np.tensordot(times, each, 1))
+    drawn = _fit(np.asarray(np.tensordot(times, each, 1), np.float64))
     low, high = np.quantile(drawn, (0.025, 0.975), axis=0)
     value = _fit(each.sum(0)[None])[0]
     return {n: Interval(float(value[i]), float(low[i]), float(high[i])) for i, n in enumerate(names)}
