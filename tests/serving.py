@@ -84,7 +84,7 @@ def served(
 
     thread = threading.Thread(target=lambda: asyncio.run(main()), daemon=True)
     thread.start()
-    if not started.wait(10):
+    if not started.wait(60):  # a busy machine is slow to start, and that is no fault
         raise RuntimeError("the service did not start")
     try:
         yield service
