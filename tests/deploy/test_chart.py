@@ -217,3 +217,17 @@ def test_engines_share_a_cache_only_where_it_can_be_shared():
     done = helm("template", "s", str(CHART), "--set", "secrets.existingSecret=s", "--set", "engine.replicas=2")
     assert done.returncode != 0
     assert "ReadWriteMany" in done.stderr
+
+
+def test_several_engines_are_chosen_by_the_gateway():
+    """With several engines gateways learn the addresses of all that are ready; with one they ask its Service."""
+
+    def engine_url(example):
+        env = next(c["env"] for name, _, c in containers(rendered(example)) if name.endswith("gateway"))
+        return next(e["value"] for e in env if e["name"] == "SLUICEGATE_ENGINE_URL")
+
+    services = {d["metadata"]["name"]: d["spec"] for d in rendered("eight-gpus") if d["kind"] == "Service"}
+    assert engine_url("eight-gpus") == "dns+http://sluicegate-engines:8000"
+    assert services["sluicegate-engines"]["clusterIP"] == "None"
+    assert services["sluicegate-engines"]["selector"] == services["sluicegate-engine"]["selector"]
+    assert engine_url("one-gpu") == "http://sluicegate-engine:8000"

@@ -76,7 +76,9 @@ capabilities: {drop: [ALL]}
 {{- end -}}
 
 {{- define "sluicegate.engineUrl" -}}
-{{- if .Values.engine.enabled -}}
+{{- if and .Values.engine.enabled (gt (int .Values.engine.replicas) 1) -}}
+dns+http://{{ include "sluicegate.name" . }}-engines:8000
+{{- else if .Values.engine.enabled -}}
 http://{{ include "sluicegate.name" . }}-engine:8000
 {{- else -}}
 {{ required "engine.url names the engine when engine.enabled is false" .Values.engine.url }}
