@@ -9,6 +9,8 @@ VERBS: Final = {
     "guard": ("train_guard", "Train the default guard from a recipe."),
     "calibrate": ("calibrate", "Set the operating points of a trained guard anew."),
     "evaluate-guard": ("evaluate_guard", "Figures of a guard by source, or with a source left out."),
+    "select": ("select", "Pick what to label next, and put it into the review queue."),
+    "simulate": ("simulate", "How many labels each way of picking saves, on labelled data."),
     "sample": ("sample", "Let a chat model write user turns, as harmless rows to train on."),
     "data": (
         "dataset.cli",

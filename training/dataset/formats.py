@@ -34,7 +34,7 @@ def row(example: Example) -> Json:
     """As `build --public` reads it."""
     item = example.item
     kept = {"id": item.id, "kind": item.kind, **example.texts}
-    kept |= {"labels": dict(item.labels), "distribution": dict(item.distribution)} if item.labels else {}
+    kept |= {name: dict(of) for name in ("labels", "distribution") if (of := getattr(item, name))}
     kept |= {"source": item.of, "license": item.license, "group": item.group, "weight": item.weight}
     return kept | ({"agreement": item.agreement} if item.agreement is not None else {})
 
@@ -164,8 +164,9 @@ def _lines(path: Path) -> list[str]:
 
 def _to_arrow(form: str, rows: Mapping[str, Rows], out: Path) -> dict[str, int]:
     """A folder a family: `load_from_disk` reads it, or a parquet file a split."""
-    from datasets import Dataset, DatasetDict
+    from datasets import Dataset, DatasetDict, disable_progress_bars
 
+    disable_progress_bars()
     written: dict[str, int] = {}
     for family in sorted(set(FAMILIES.values())):
         parts = {part: [one for one in of if _family(one) == family] for part, of in rows.items()}
