@@ -139,7 +139,7 @@ def promoting(api: Api) -> APIRouter:
     async def roll_back(name: str, request: Request) -> Response:
         asked = await body_of(api, request, learning.RollbackRequest)
         async with record(api) as store:
-            back, gone = await rollback(store, name, request.state.caller.key_id, asked.reason)
+            back, gone = await rollback(store, name, request.state.caller.key_id, asked.reason or "")
         return JsonResponse({"object": "learning.rollback", "name": name, "model": back, "replaced": gone})
 
     return router

@@ -78,9 +78,12 @@ class JudgesInForce:
         return self._panel(frozenset()).guards()
 
     def beside(self, exchange: Exchange, choices: Sequence[Choice]) -> None:
-        """An exchange has ended: those in shadow may look at it."""
+        """An exchange has ended: those in shadow may look at it. Never raises: it is no matter of the exchange."""
         for _, shadow in self._shadows.values():
-            shadow.offer(exchange, choices)
+            try:
+                shadow.offer(exchange, choices)
+            except Exception as error:
+                log.error("shadow_not_offered", guard=shadow.guard.name, error=type(error).__name__)
 
     def told(self) -> list[Json]:
         """Each version that stands somewhere here: name, version, digest, stage, and whom a canary is for."""
