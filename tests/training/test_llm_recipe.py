@@ -1,12 +1,15 @@
 """Recipes and dialogues: what is wrong is said before anything is loaded."""
 
 import json
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from training import llm_bias
 from training.llm import dialogues, recipe
+from training.llm.answers import Endpoint
 from training.llm.dialogues import Example
 from training.rows import DataError
 
@@ -175,3 +178,61 @@ def test_groups_of_different_requests_are_refused(tmp_path):
 
 def _of(path, **more):
     return recipe.Sft(name="x", version="1", lr=1e-4, held=0.3, data=({"file": str(path)} | more,))
+
+
+def test_a_version_of_a_dataset(tmp_path, monkeypatch):
+    """Pairs of a dataset's version come with its split, and its digest is what the lineage names."""
+    from training.dataset.build import build
+    from training.dataset.recipe import recipe as dataset
+
+    monkeypatch.setenv("SLUICEGATE_REGISTRY", str(tmp_path / "registry"))
+    flowers = ("roses", "tulips", "lilies", "daisies", "orchids", "violets", "irises", "peonies", "asters", "poppies")
+    rows = [
+        {
+            "prompt": [{"role": "user", "content": f"May I plant {f} next to {g}?"}],
+            "chosen": [{"role": "assistant", "content": f"{f} like {g}"}], "group": f,
+            "rejected": [{"role": "assistant", "content": f"{g} hate {f}"}], "source": "ours", "license": "MIT",
+        }
+        for f in flowers for g in flowers[:4] if f != g
+    ]  # fmt: skip
+    path = tmp_path / "pairs.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    made = build(dataset({"name": "pairs", "public": [str(path)], "kinds": ["pair"], "near": 1.0}))
+    of_version = recipe.Dpo(name="x", version="1", lr=1e-4, data=({"dataset": f"pairs@{made.digest[:12]}"},))
+    train, held = dialogues.gather(of_version, pairs=True)
+    assert {e.split for e in train} == {"train"}
+    assert {e.split for e in held} == {"validation"}
+    assert dialogues.origins(of_version, train) == [made.digest]
+
+
+class Answers(BaseHTTPRequestHandler):
+    """Refuses one prompt as the gate does, breaks on another, and says of others how long they are."""
+
+    def do_POST(self):
+        said = json.loads(self.rfile.read(int(self.headers["content-length"])))["messages"][-1]["content"]
+        refused = {"error": {"code": "content_filter"}}
+        answer = {"choices": [{"message": {"content": f"{len(said)} "}}]}
+        status, body = {"bad": (400, refused), "broken": (500, {"error": {}})}.get(said, (200, answer))
+        sent = json.dumps(body).encode()
+        self.send_response(status)
+        self.send_header("content-type", "application/json")
+        self.send_header("content-length", str(len(sent)))
+        self.end_headers()
+        self.wfile.write(sent)
+
+    def log_message(self, *_):
+        pass
+
+
+def test_answers_through_an_endpoint():
+    """Answers come in order; what the gate refuses is an empty one; any other fault ends the evaluation."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        endpoint = Endpoint(f"http://127.0.0.1:{server.server_port}", "m", 8)
+        asked = [[{"role": "user", "content": c}] for c in ("four", "bad", "seven!!")]
+        assert endpoint.answer(asked) == ["4", "", "7"]
+        with pytest.raises(DataError, match="500"):
+            endpoint.answer([[{"role": "user", "content": "broken"}]])
+        server.shutdown()
+    with pytest.raises(DataError, match="no answer"):
+        endpoint.answer(asked)

@@ -30,13 +30,17 @@ ROLES: Final = ("system", "developer", "user", "assistant", "tool")
 
 @dataclass(frozen=True, slots=True)
 class Example:
-    """A dialogue up to an answer; a worse answer where it is a pair. `text` alone is for pre-training."""
+    """A dialogue up to an answer; a worse answer where it is a pair. `text` alone is for pre-training.
+
+    `split`: train or validation where a dataset's version says it; else the group decides.
+    """
 
     messages: tuple[Message, ...] = ()
     answer: str = ""
     worse: str = ""
     text: str = ""
     group: str = ""
+    split: str = ""
 
     @property
     def key(self) -> str:
@@ -62,12 +66,23 @@ def gather(recipe: Recipe, *, pairs: bool = False, texts: bool = False) -> tuple
         usable = [replace(e, worse="") for e in found if e.answer or (texts and e.text)]
     examples = list({repr(e): e for e in usable}.values())
     if not examples:
-        raise DataError(f"no {'pairs' if pairs else 'examples'} in {', '.join(s.file for s in recipe.data)}")
-    held = [e for e in examples if _point(e.key, recipe.seed) < recipe.held]
-    train = [e for e in examples if _point(e.key, recipe.seed) >= recipe.held]
+        raise DataError(f"no {'pairs' if pairs else 'examples'} in {', '.join(s.name for s in recipe.data)}")
+    sides: dict[bool, list[Example]] = {True: [], False: []}
+    for one in examples:
+        sides[one.split == "validation" or (not one.split and _point(one.key, recipe.seed) < recipe.held)].append(one)
+    held, train = sides[True], sides[False]
     if not train or not held:
         raise DataError(f"{len(examples)} examples cannot be split: give more data, or another share `held`")
     return Random(recipe.seed).sample(train, len(train)), held[: recipe.held_most]
+
+
+def origins(recipe: Recipe, learnt: Sequence[Example]) -> list[str]:
+    """Digests for the lineage: of each version of a dataset, and of what came from files."""
+    from training.dataset.version import find
+    from training.dataset.version import load as load_version
+
+    versions = [load_version(find(s.dataset)).digest for s in recipe.data if s.dataset]
+    return versions + ([digest(e for e in learnt if not e.split)] if any(s.file for s in recipe.data) else [])
 
 
 def digest(examples: Iterable[Example]) -> str:
@@ -147,10 +162,32 @@ def read(path: Path) -> Iterator[dict[str, Any]]:
 
 
 def _of(source: Source, recipe: Recipe) -> list[Example]:
-    folder = Path() if source.file.startswith(("/", ".")) else data_folder()
-    paths = [Path(source.file)] if source.file.startswith("/") else sorted(folder.glob(source.file))
+    found = _of_version(source, recipe) if source.dataset else _of_files(source, recipe)
+    few = source.most is not None and len(found) > source.most
+    return Random(recipe.seed).sample(found, source.most or 0) if few else found
+
+
+def _of_version(source: Source, recipe: Recipe) -> list[Example]:
+    from training.dataset.texts import materialised
+    from training.dataset.version import find
+    from training.dataset.version import load as load_version
+
+    found = materialised(load_version(find(str(source.dataset))), source.feeds)
+    print(f"{source.dataset}: {found.told}", flush=True)
+    return [
+        replace(made, group=one.item.group, split=one.item.split)
+        for one in found.examples
+        if one.item.split in ("train", "validation") and one.item.license in recipe.licenses
+        if (made := example({**one.texts, "labels": one.item.labels}))
+    ]
+
+
+def _of_files(source: Source, recipe: Recipe) -> list[Example]:
+    file = str(source.file)
+    folder = Path() if file.startswith(("/", ".")) else data_folder()
+    paths = [Path(file)] if file.startswith("/") else sorted(folder.glob(file))
     if not paths or not all(p.is_file() for p in paths):
-        raise DataError(f"no file {folder / source.file}: see `data` in the recipe, and SLUICEGATE_DATA")
+        raise DataError(f"no file {folder / file}: see `data` in the recipe, and SLUICEGATE_DATA")
     found: list[Example] = []
     for path in paths:
         for number, row in enumerate(read(path), 1):
@@ -159,8 +196,7 @@ def _of(source: Source, recipe: Recipe) -> list[Example]:
                 raise DataError(f"{path}:{number}: no licence. Give `license` in the row, or with the file's name")
             if license_ in recipe.licenses:
                 found += _example(row, f"{path}:{number}")
-    few = source.most is not None and len(found) > source.most
-    return Random(recipe.seed).sample(found, source.most or 0) if few else found
+    return found
 
 
 def _example(row: dict[str, Any], where: str) -> list[Example]:

@@ -20,11 +20,26 @@ class Strict(BaseModel):
 
 
 class Source(Strict):
-    """Files of dialogues, pairs or texts; see `training/llm/dialogues.py` for the forms."""
+    """Files of dialogues, pairs or texts, in the forms of `training/llm/dialogues.py`; or a version of a dataset.
 
-    file: str = Field(description="name or pattern, below SLUICEGATE_DATA unless it begins with / or .")
+    A version brings its own split and goes into the lineage by its digest; its texts are read from its feeds.
+    """
+
+    file: str | None = Field(None, description="name or pattern, below SLUICEGATE_DATA unless it begins with / or .")
+    dataset: str | None = Field(None, description="NAME@VERSION of the registry, or its folder")
+    feeds: tuple[str, ...] = Field((), description="where the texts of `dataset` are now, if not where they were")
     license: str | None = Field(None, description="of rows that do not say it themselves")
     most: Positive | None = Field(None, description="rows drawn at random from those there are")
+
+    @model_validator(mode="after")
+    def _one_of(self) -> Self:
+        if (self.file is None) == (self.dataset is None):
+            raise ValueError("give either `file` or `dataset`")
+        return self
+
+    @property
+    def name(self) -> str:
+        return self.file or str(self.dataset)
 
 
 class Lora(Strict):

@@ -178,7 +178,7 @@ def finish(out: Path, recipe: Recipe, verb: str, learnt: Sequence[Example], metr
         "verb": verb,
         "digest": weights_digest(out),
         "parent": _parent(str(recipe.adapter or recipe.model)),
-        "datasets": [dialogues.digest(learnt)],
+        "datasets": dialogues.origins(recipe, learnt),
         "recipe": f"{verb}/{recipe.name}",
         "recipe_digest": recipe.digest,
         "revision": revision(),
