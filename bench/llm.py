@@ -1,6 +1,6 @@
 """What the verbs that train the LLM do to the small model, on held-back data, beside the model they start from.
 
-.venv-engine/bin/python -m bench.llm        # about half an hour on two quiet cores; goes on after a kill
+.venv-engine/bin/python -m bench.llm        # about 40 minutes on two quiet cores; goes on after a kill
 
 Each verb runs by the recipe that ships. A stage that is done for the same recipe is not run again.
 """
