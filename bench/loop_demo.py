@@ -132,7 +132,7 @@ def write_files(options: argparse.Namespace, start: Path, held: Sequence[Row]) -
 
     rules = {"harm": {"action": "flag", "threshold": 0.9}, CATEGORY: {"action": "flag"}}
     policy = {"name": "loop-demo", "version": 1, "guards": ["loop"], "input": rules, "store": "sampled"}
-    (options.work / "policy.yaml").write_text(yaml.safe_dump(policy | {"sample_share": 1.0}))
+    (options.work / "policy.yaml").write_text(yaml.safe_dump(policy | {"sample_share": 1.0, "deadline_s": 60.0}))
     guards = {"guards": {"loop": {"kind": "classifier", "folder": str(start.absolute())}}}
     (options.work / "guards.yaml").write_text(yaml.safe_dump(guards))
     lines = [json.dumps({"prompt": r.text, "labels": r.labels, "source": r.source, "license": r.license}) for r in held]

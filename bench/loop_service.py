@@ -19,6 +19,8 @@ from training.rows import Row
 CATEGORY: Final = "hate"
 AT_ONCE: Final = 16
 BIN: Final = Path(sys.executable).parent
+RETRYABLE: Final = (429, 503)
+TRIES: Final = 20
 KEYS: Final = {"client": "CLIENT_KEY", "admin": "ADMIN_KEY"}
 
 
@@ -81,10 +83,15 @@ async def ask_all(client: aiohttp.ClientSession, rows: Sequence[Row]) -> dict[st
 
     async def ask(row: Row) -> None:
         body = {"model": model, "messages": [{"role": "user", "content": row.text}], "max_tokens": 1}
-        async with slots, client.post("/v1/chat/completions", json=body) as response:
-            response.raise_for_status()
-            await response.read()
-            asked[response.headers["x-sluicegate-exchange"]] = row
+        async with slots:
+            for again in range(TRIES):
+                async with client.post("/v1/chat/completions", json=body) as response:
+                    await response.read()
+                    if response.status not in RETRYABLE or again == TRIES - 1:
+                        response.raise_for_status()
+                        asked[response.headers["x-sluicegate-exchange"]] = row
+                        return
+                await asyncio.sleep(1)
 
     await asyncio.gather(*map(ask, rows))
     return asked
