@@ -88,7 +88,8 @@ class PoliciesInForce:
         """Looks at the file for ever; at once when `nudged`, and then it takes what it finds without a second look."""
         while self._path is not None:
             with suppress(TimeoutError):
-                await asyncio.wait_for(nudged.wait(), every_s)
+                async with asyncio.timeout(every_s):  # wait_for of Python 3.11 may swallow a cancel, and never end
+                    await nudged.wait()
             at_once = nudged.is_set()
             nudged.clear()
             try:

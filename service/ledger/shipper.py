@@ -84,7 +84,8 @@ class Shipper:
             return
         self._nudge.clear()
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._nudge.wait(), seconds)
+            async with asyncio.timeout(seconds):  # wait_for of Python 3.11 may swallow a cancel, and never end
+                await self._nudge.wait()
 
     async def drain(self, timeout_s: float) -> bool:
         """Waits until everything written so far is in the database. False when the time is over."""
