@@ -149,7 +149,8 @@ async def assembled(
         )
         keys, made = await _keys(settings, ledger)
         watches = (
-            _watch(gate, ledger, metrics, state),
+            _watch_engine(gate, metrics, state),
+            _watch_ledger(ledger, metrics),
             _watch_queues(ledger.store, metrics),
             _watch_review(ledger.store, metrics),
             registry.run(settings.registry_watch_s),
@@ -229,12 +230,17 @@ class _State:
     engine_up: bool = True
 
 
-async def _watch(gate: Gate, ledger: SqlLedger, metrics: Metrics, state: _State) -> None:
-    """Refreshes what cannot be counted as it happens."""
+async def _watch_engine(gate: Gate, metrics: Metrics, state: _State) -> None:
+    while True:
+        state.engine_up = await gate.engine.ready()
+        metrics.engine_up.set(state.engine_up)
+        await asyncio.sleep(WATCH_S)
+
+
+async def _watch_ledger(ledger: SqlLedger, metrics: Metrics) -> None:
+    """Refreshes what cannot be counted as it happens. Apart from the engine: a database may keep silent for long."""
     while True:
         try:
-            state.engine_up = await gate.engine.ready()
-            metrics.engine_up.set(state.engine_up)
             _show(await ledger.stats(), metrics)
         except Exception as error:  # figures are not worth the service
             log.error("figures_unreadable", error=type(error).__name__)
