@@ -49,10 +49,13 @@ def refit(network: GuardNetwork, data: Encoded, inverse_penalty: float) -> None:
         _set(network, head, weights, -float(states[known].mean(0) @ weights))
 
 
-def widen(network: GuardNetwork, data: Encoded, held: Encoded, inverse_penalty: float) -> list[tuple[float, float]]:
+def widen(
+    network: GuardNetwork, data: Encoded, held: Encoded, inverse_penalty: float, share: float = 1.0
+) -> list[tuple[float, float]]:
     """Adds the lexical part fitted on `data`; what each part weighs in a head is fitted on `held` and returned.
 
     Held-out rows decide because the encoder has seen the others: on those it looks surer than it is (Wolpert, 1992).
+    They are of the same sources, whose wording it knows: of other sources a `share` of that weight is better.
     """
     table = wide.fit(data, inverse_penalty)
     lexical = wide.logits(held.windows, table)
@@ -63,7 +66,7 @@ def widen(network: GuardNetwork, data: Encoded, held: Encoded, inverse_penalty: 
         parts = np.stack([states[known] @ weights + bias, lexical[known, head]], 1)
         deep, lexically, shift = _stacked(parts, held.labels[known, head])
         _set(network, head, deep * weights, deep * bias + shift)
-        shares[head] = (deep, lexically)
+        shares[head] = (deep, share * lexically)
     table[:, :-1] *= [lexically for _, lexically in shares]
     network.wide = wide.Wide(len(shares))
     with torch.no_grad():

@@ -4,7 +4,7 @@ import hashlib
 import json
 from functools import cached_property
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
@@ -39,6 +39,9 @@ class Finish(_Strict):
     kept: Annotated[float, Field(gt=0, le=1, description="share of fine-tuning's changes that stays")]
     head_c: Annotated[float, Field(gt=0, description="inverse penalty of the heads' logistic regression")]
     wide_c: Annotated[float, Field(gt=0, description="the same of the lexical part")]
+    wide_share: Annotated[float, Field(gt=0, le=1, description="of the weight that held-out rows give it")] | None = (
+        None
+    )
 
 
 class Everyday(_Strict):
@@ -96,7 +99,9 @@ class Recipe(_Strict):
 
     @cached_property
     def digest(self) -> str:
-        left_out = {name for name in ("train_tokens", "finish", "everyday") if getattr(self, name) is None}
+        left_out: dict[str, Any] = {n: True for n in ("train_tokens", "finish", "everyday") if getattr(self, n) is None}
+        if self.finish and self.finish.wide_share is None:
+            left_out["finish"] = {"wide_share"}
         body = self.model_dump(mode="json", exclude=left_out) | {"licenses": sorted(self.licenses)}
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()
 

@@ -72,7 +72,7 @@ def complete(
     """Everything after fine-tuning; returns what the deep and the lexical part weigh in each head."""
     finish.go_back(network, before, how.kept)
     finish.refit(network, data, how.head_c)
-    return finish.widen(network, data, held, how.wide_c)
+    return finish.widen(network, data, held, how.wide_c, how.wide_share or 1.0)
 
 
 def _options() -> argparse.ArgumentParser:

@@ -43,8 +43,11 @@ heads = [network.heads.weight[1].tolist()]
 finish.refit(network, data, 0.01)
 deep = right(network, held)
 shares = finish.widen(network, data, held, 10.0)
+both, whole = right(network, held), network.wide.table[:, 0].abs().max().item()
+again = finish.widen(network, data, held, 10.0, share=0.5)  # on heads that were scaled once: only the table is compared
 print(json.dumps({
-    "changed": changed, "deep": deep, "both": right(network, held), "shares": shares,
+    "half": network.wide.table[:, 0].abs().max().item() / whole, "agreed": again[0][1] / shares[0][1],
+    "changed": changed, "deep": deep, "both": both, "shares": shares,
     "untouched": heads[0] == network.heads.weight[1].tolist() and float(network.wide.table[:, 1].abs().max()) == 0,
 }))
 """
@@ -69,6 +72,12 @@ def test_heads_are_fitted_anew(found):
 def test_the_lexical_part_has_a_say(found):
     """Where one word decides, the lexical part weighs more than nothing."""
     assert found["shares"][0][1] > 0
+
+
+def test_the_lexical_part_may_get_a_share_of_its_weight(found):
+    """Half the weight that held-out rows ask for is half the table, and the shares say so."""
+    assert found["half"] == pytest.approx(0.5, abs=0.05)
+    assert found["agreed"] == pytest.approx(found["half"], abs=0.01)
 
 
 def test_a_head_without_rows_is_left_alone(found):

@@ -10,7 +10,7 @@ from training.rows import DataError
 RECIPES = Path(__file__).parents[2] / "training" / "recipes"
 
 
-@pytest.mark.parametrize("name", ["guard.yaml", "guard_loso.yaml"])
+@pytest.mark.parametrize("name", ["guard.yaml", "guard_more.yaml", "guard_loso.yaml"])
 def test_recipes_that_ship_are_sound(name):
     """Each shipped recipe loads, and keeps sources of unclear licence out by name too."""
     recipe = load(RECIPES / name)
