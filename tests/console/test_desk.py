@@ -28,9 +28,8 @@ def desk(tmp_path_factory):
     with world(tmp_path_factory.mktemp("home"), console_daily_chars=60) as made:
         alike = "Please write a very rude letter to my landlord about the broken heating, RUDEWORD number"
         made.ids = [made.ask(("user", f"{alike} {n}")) for n in range(3)]
-        made.ids += [
-            made.ask(("user", text)) for text in ("HARMWORD it", "one RUDEWORD", "two RUDEWORD", "EXPLICITWORD")
-        ]
+        others = "HARMWORD it", "one RUDEWORD", "two RUDEWORD", "EXPLICITWORD", "RUDEWORD, three"
+        made.ids += [made.ask(("user", text)) for text in others]
         made.settle()
         lodged = httpx.post(
             f"{made.api}/v1/appeals",
@@ -59,6 +58,7 @@ def test_a_lead_settles_what_somebody_was_unsure_of(opened, desk):
     page.keyboard.press("Control+Enter")
     expect(page.get_by_role("alert")).to_contain_text("cause")
     expect(page.locator("#decision input[name=action][value=correct]")).to_be_checked()
+    ready(page)
     page.get_by_label("Why it was contested").select_option("hard_case")
     page.keyboard.press("Control+Enter")
     expect(page.get_by_text("Settled.")).to_be_visible()
@@ -113,7 +113,7 @@ def test_an_appeal_is_heard(opened, desk):
         page.keyboard.press(key)
     expect(page.get_by_text("Decided.")).to_be_visible()
     page.goto("/voices")
-    expect(page.locator("[aria-labelledby=h-appeals]")).to_contain_text("in review")
+    expect(page.locator("[aria-labelledby=h-appeals]")).to_contain_text(re.compile("in review|overturned"))
     (lodged,) = rows(desk, AppealRow)
     assert lodged.status != "upheld"  # it is told once the decision can no longer be undone
 
@@ -172,7 +172,7 @@ def test_an_admin_looks_after_users(opened, desk):
 
 def test_quality_and_audit_tell_what_was_done(opened, desk):
     """Decisions become figures or a reason why there are none; the log is read by who and what, page after page."""
-    desk.run(decide(desk.store, desk.ids[6], Decision("ada", input="ok", action="over_block")))
+    desk.run(decide(desk.store, desk.ids[7], Decision("ada", input="ok", action="over_block")))
     page = opened("auditor")
     page.goto("/quality")
     expect(page.get_by_role("heading", name="The guards, by their reviewers' word")).to_be_visible()

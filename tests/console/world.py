@@ -121,7 +121,8 @@ async def _serve(made, sockets, logins, started, stopped):
         engine = ParrotEngine()
         longest = made.settings.max_prompt_chars
         gate = Gate(engine, judges, made.ledger, lambda _: POLICY, metrics, 64, max_prompt_chars=longest)
-        api = create_api(Api(gate, FixedKeys(CALLERS), made.settings, metrics, judges.guards, lambda: True))
+        own = made.settings, metrics, judges.guards, lambda: True
+        api = create_api(Api(gate, FixedKeys(CALLERS), *own, store=made.store))
         for login in logins or (*ROLES, "ada", "bob", "new"):
             await create_user(made.store, login, PASSWORD, (login if login in ROLES else "moderator",))
             if login == "new":
