@@ -123,3 +123,21 @@ def _hold(exchange: str, on: bool, why: str) -> None:
         typer.echo(f"{exchange} is {'under legal hold' if on else 'no longer under legal hold'}.")
 
     told(work())
+
+
+def rekey() -> None:
+    """Rotate the master key: wrap all keys of texts anew under the first of SLUICEGATE_MASTER_KEY; texts stay.
+
+    Put the new key before the old ones, parted by a space, for every gateway and the console; then run this. The last
+    key must stay, since identifiers are hashed with it. It may be run again at any time.
+
+    Example: SLUICEGATE_MASTER_KEY="$(openssl rand -base64 32) $OLD_KEY" sluicegate ledger rekey
+    """
+    from service.cli.opened import opened, told
+    from service.ledger.rekey import rekey as wrap_anew
+
+    async def work() -> None:
+        async with opened() as (store, _):
+            typer.echo(f"{await wrap_anew(store, 'cli')} keys wrapped anew under {store.vault.master_id}.")
+
+    told(work())

@@ -1,6 +1,7 @@
 """`sluicegate keys`: who may call."""
 
 import json
+import time
 from typing import Annotated
 
 import typer
@@ -49,7 +50,8 @@ def list_(as_json: AsJson = False) -> None:
     from service.review.render import flat, moment
 
     def line(record: KeyRecord) -> str:
-        state = f"revoked {moment(record.revoked_at)}" if record.revoked_at else f"since {moment(record.created_at)}"
+        ends = "revoked" if record.revoked_at and record.revoked_at <= time.time() else "ends"
+        state = f"{ends} {moment(record.revoked_at)}" if record.revoked_at else f"since {moment(record.created_at)}"
         rate = f"{record.requests_per_minute}/min" if record.requests_per_minute else "default rate"
         return flat(f"{record.id}  {record.role:9}  {record.tenant:16}  {rate:12}  {state:27}  {record.name}")
 
@@ -76,5 +78,31 @@ def revoke(key_id: Annotated[str, typer.Argument(help="the id that `keys list` s
             if not await KeyRing(store).revoke(key_id):
                 refuse(f"no live key {key_id}; the ids are in: sluicegate keys list")
         typer.echo(f"{key_id} is revoked.")
+
+    told(work())
+
+
+@app.command()
+def rotate(
+    key_id: Annotated[str, typer.Argument(help="the id that `keys list` shows")],
+    overlap_s: Annotated[float, typer.Option("--overlap", min=0, help="seconds for which both keys are good")] = 86400,
+) -> None:
+    """Make a key like another one, which ends after the overlap. The new key is printed once, on stdout.
+
+    Example: sluicegate keys rotate key_0123456789abcdef --overlap 3600
+    """
+    from service.cli.opened import opened, refuse, told
+    from service.ledger.keys import KeyRing
+
+    async def work() -> None:
+        async with opened() as (store, _):
+            made = await KeyRing(store).rotate(key_id, overlap_s)
+        if made is None:
+            refuse(f"no live key {key_id}; the ids are in: sluicegate keys list")
+        token, record = made
+        typer.echo(
+            f"{record.id} takes the place of {key_id}, which ends in {overlap_s:.0f} s. Shown this once:", err=True
+        )
+        typer.echo(token)
 
     told(work())

@@ -11,7 +11,7 @@ from service.cli import keeping
 
 app = typer.Typer(help="The ledger: tables, state, checks, erasure.", no_args_is_help=True, add_completion=False)
 app.add_typer(keeping.hold_app, name="hold")
-for verb in (keeping.erase, keeping.retain):
+for verb in (keeping.erase, keeping.retain, keeping.rekey):
     app.command()(verb)
 AsJson = Annotated[bool, typer.Option("--json", help="JSON instead of text")]
 

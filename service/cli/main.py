@@ -5,7 +5,20 @@ import importlib.util
 
 import typer
 
-NOUNS = ("engine", "guards", "policy", "keys", "ledger", "review", "serve", "console")
+NOUNS = (
+    "engine",
+    "guards",
+    "policy",
+    "keys",
+    "ledger",
+    "review",
+    "serve",
+    "console",
+    "doctor",
+    "top",
+    "loadtest",
+    "support",
+)
 
 app = typer.Typer(
     name="sluicegate",

@@ -64,14 +64,25 @@ class Vault:
 
     def open(self, exchange_id: str, master_id: str, wrapped: bytes, event_id: str, sealed: bytes) -> Any:
         """The texts that `DataKey.seal` sealed. Raises SealError."""
-        master = self._ciphers.get(master_id)
-        if master is None:
-            raise SealError(f"sealed under master key {master_id}, which is not among the keys given")
+        master = self._master(master_id)
         try:
             cipher = AESGCM(_decrypt(master, wrapped, exchange_id))
             return json.loads(_decrypt(cipher, sealed, event_id))
         except InvalidTag:
             raise SealError(f"the text of {event_id} was changed, or belongs to another event") from None
+
+    def rewrap(self, exchange_id: str, master_id: str, wrapped: bytes) -> bytes:
+        """A data key that an older master key wrapped, wrapped by the first one. Raises SealError."""
+        try:
+            secret = _decrypt(self._master(master_id), wrapped, exchange_id)
+        except InvalidTag:
+            raise SealError(f"the key of {exchange_id} was changed, or belongs to another exchange") from None
+        return _encrypt(self._ciphers[self.master_id], secret, exchange_id)
+
+    def _master(self, master_id: str) -> AESGCM:
+        if master_id not in self._ciphers:
+            raise SealError(f"sealed under master key {master_id}, which is not among the keys given")
+        return self._ciphers[master_id]
 
     def keyed_hash(self, purpose: str, value: str) -> str:
         """HMAC-SHA256 in hex; the same value under another purpose gives another hash."""

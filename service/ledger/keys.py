@@ -72,11 +72,22 @@ class KeyRing:
         async with self._store.read() as session:
             return [_record(row) for row in await session.scalars(sa.select(ApiKey).order_by(ApiKey.created_at))]
 
-    async def revoke(self, key_id: str) -> bool:
-        """False when there is no such key, or it was revoked already."""
+    async def revoke(self, key_id: str, after_s: float = 0.0) -> bool:
+        """Ends a key, in `after_s` seconds. False when there is no such key, or it was to end earlier already."""
+        ends_at = time.time() + after_s
         async with self._store.write() as connection:
-            live = sa.update(ApiKey).where(ApiKey.id == key_id, ApiKey.revoked_at.is_(None))
-            return bool((await connection.execute(live.values(revoked_at=time.time()))).rowcount)
+            later = sa.or_(ApiKey.revoked_at.is_(None), ApiKey.revoked_at > ends_at)
+            live = sa.update(ApiKey).where(ApiKey.id == key_id, later)
+            return bool((await connection.execute(live.values(revoked_at=ends_at))).rowcount)
+
+    async def rotate(self, key_id: str, overlap_s: float) -> tuple[str, KeyRecord] | None:
+        """A new key like a live one, which ends after `overlap_s` seconds. None when there is no such live key."""
+        old = next((r for r in await self.list() if r.id == key_id and r.revoked_at is None), None)
+        if old is None:
+            return None
+        made = await self.create(old.tenant, old.role, old.name, old.requests_per_minute)
+        await self.revoke(key_id, overlap_s)
+        return made
 
     async def lookup(self, token: str) -> Caller | None:
         """Who holds this key; None for nobody. Raises LedgerUnavailable when that cannot be found out."""
@@ -103,7 +114,8 @@ class KeyRing:
 
     async def _find(self, digest: str) -> Caller | None:
         async with self._store.read() as session:
-            row = await session.scalar(sa.select(ApiKey).where(ApiKey.hash == digest, ApiKey.revoked_at.is_(None)))
+            live = sa.or_(ApiKey.revoked_at.is_(None), ApiKey.revoked_at > time.time())
+            row = await session.scalar(sa.select(ApiKey).where(ApiKey.hash == digest, live))
         if row is None:
             return None
         return Caller(row.id, row.tenant, Role(row.role), row.requests_per_minute)

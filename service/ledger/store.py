@@ -56,9 +56,13 @@ class Store:
         if self.engine.dialect.name == "sqlite":
             await self.migrate()
             return
+        if not await self.current():
+            raise StoreError("the database's tables are not of this version; run: sluicegate ledger migrate")
+
+    async def current(self) -> bool:
+        """Whether the tables are of this version's shape."""
         async with self.engine.connect() as connection:
-            if not await connection.run_sync(_is_current):
-                raise StoreError("the database's tables are not of this version; run: sluicegate ledger migrate")
+            return await connection.run_sync(_is_current)
 
     @asynccontextmanager
     async def read(self) -> AsyncIterator[AsyncSession]:

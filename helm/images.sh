@@ -1,0 +1,31 @@
+#!/usr/bin/env bash
+# Builds the images with buildah, and the bill of materials with syft where it is. Example: helm/images.sh gateway training
+# Where Python's image cannot be pulled it is made of Debian's Python by debootstrap (as root), for tests: BASE=debian helm/images.sh
+# BUILD_FLAGS are for this network: "-v /etc/pip.conf:/etc/pip.conf:ro", say.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+flags=(--isolation chroot --layers)
+
+if [ "${BASE:-}" = debian ]; then
+  flags+=(--pull-never --build-arg PYTHON=of-debian)
+  if ! buildah inspect --type image docker.io/library/python:of-debian >/dev/null 2>&1; then
+    work=$(mktemp -d)
+    trap 'rm -rf "$work"' EXIT
+    debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$work/root" "${MIRROR:-http://deb.debian.org/debian}" >&2
+    ln -s python3 "$work/root/usr/bin/python"
+    rm -rf "$work"/root/var/cache/apt/archives/*.deb "$work"/root/var/lib/apt/lists/*
+    made=$(buildah from scratch)
+    buildah copy "$made" "$work/root" / >&2
+    buildah commit --rm "$made" docker.io/library/python:of-debian >&2
+  fi
+fi
+
+version=$(sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+for target in "${@:-gateway}"; do
+  case $target in trial-*) file=tests/deploy/pods/Dockerfile ;; *) file=Dockerfile ;; esac
+  ignore=$([ $file = Dockerfile ] && echo .dockerignore || echo /dev/null)
+  # shellcheck disable=SC2086 # several flags in one variable
+  buildah bud "${flags[@]}" ${BUILD_FLAGS:-} --format docker --file $file --ignorefile "$ignore" --target "$target" \
+    --tag "localhost/sluicegate/$target:$version" .
+  if command -v syft >/dev/null; then syft "containers-storage:localhost/sluicegate/$target:$version" -o "spdx-json=var/$target.spdx.json"; fi
+done

@@ -1,0 +1,1 @@
+"""What an operator holds in the hand: is all well (`doctor`), what goes on (`top`), what does it bear (`load`)."""
