@@ -207,8 +207,8 @@ class JudgesInForce:
     async def _sweep(self) -> None:
         """Ends lanes that no exchange can reach any more."""
         used = {lane for panel in self._live for lane in panel.lanes}
-        for lane in self._lanes - used:
-            self._lanes.discard(lane)
+        unused, self._lanes = self._lanes - used, used
+        for lane in unused:
             await lane.stop()
 
     def _tell(self) -> None:

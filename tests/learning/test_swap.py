@@ -25,6 +25,7 @@ POLICY = """
 name: swapping
 version: 1
 guards: [default]
+deadline_s: 30
 input: {toxicity: {action: flag}}
 output: {harm: {action: refuse}}
 """
