@@ -111,7 +111,7 @@ def test_search_users_and_errors_show_them_as_text(opened, desk):
 
 def test_a_text_of_a_megabyte_stays_usable(opened, desk):
     """Of a megabyte the page brings the beginning, `f` the rest; with all of it open a key still answers at once."""
-    text = ("Dear support, see https://shop.example/a?b=1 for the photos. \u202eagain\u202c " * 14_000)[:MEGABYTE]
+    text = ("Dear support, see https://shop.example/a?b=1 for the photos. \u202eagain\u202c " * 15_000)[:MEGABYTE]
     exchange = desk.ask(("user", f"{text}{FLAG}>>>Short."))
     desk.settle()
     page, item = opened("ada"), item_id(exchange, "flagged")
