@@ -6,16 +6,19 @@ sluicegate-train evaluate-llm --url http://127.0.0.1:8080 --model tuned --agains
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from random import Random
 from typing import Any
 
+import numpy as np
+
 from guards.evaluation.metrics import wilson
 from training.llm import dialogues
 from training.llm.answers import Answerer, Endpoint, local
 from training.llm.dialogues import Message
+from training.llm.gates import check, gates
 from training.llm.intervals import mean, strengths, win_rate
 from training.llm.judging import compare
 from training.llm.likeness import likeness
@@ -57,6 +60,9 @@ def main(argv: Sequence[str] | None = None) -> None:
     judge = Endpoint(given.judge_url, given.judge, 8) if given.judge_url else None
     if "against" in said:
         figures["wins"] = wins(asked, said["model"], said["against"], scorers, judge)
+        figures["gates"] = gates(list(compared(asked, said["model"], said["against"], scorers)))
+        if given.gates:
+            _note(Path(given.model), figures["gates"])
     if given.rankings:
         figures["people"] = {k: v.document() for k, v in strengths(_rankings(given.rankings)).items()}
     write(given.out, figures)
@@ -79,6 +85,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--reward-model", type=Path, help="folder that `sluicegate-train reward` wrote")
     parser.add_argument("--judge-url", help="endpoint of a language model that compares answers")
     parser.add_argument("--judge", default="judge", help="the name it serves")
+    parser.add_argument("--gates", action="store_true", help="write what was passed into the lineage of --model")
     parser.add_argument("--rankings", type=Path, help="JSONL of people's rankings: {places: {name: 1, ...}}")
     parser.add_argument("--seed", type=int, default=7)
     return parser
@@ -127,6 +134,31 @@ def wins(
         found["judge"] = mean(verdicts.points).document() if verdicts.points else None
         found["judge_unreadable"] = verdicts.unreadable
     return found
+
+
+def compared(
+    asked: Sequence[Asked], ours: Sequence[str], theirs: Sequence[str], scorers: Sequence[Scorer]
+) -> Iterator[dict[str, Any]]:
+    """Checks that the candidate must pass: harm and its share, declining of harmless prompts, reward."""
+    for scorer in scorers:
+        mine, other = (
+            scorer.score([(q.messages, s) for q, s in zip(asked, side, strict=True)]) for side in (ours, theirs)
+        )
+        if isinstance(scorer, Harmless):
+            yield check("harm", -mine, -other)
+            yield check("harmful", -mine >= HARMFUL, -other >= HARMFUL)
+        else:
+            yield check(scorer.name, mine, other)
+    if harmless := [n for n, q in enumerate(asked) if q.harmful is False]:
+        yield check("over_refusal", *(np.array([declines(side[n]) for n in harmless]) for side in (ours, theirs)))
+
+
+def _note(folder: Path, passed: dict[str, Any]) -> None:
+    path = folder / "lineage.json"
+    if not path.is_file():
+        raise DataError(f"{folder} has no lineage.json: --gates is for a folder that training wrote")
+    body = json.loads(path.read_text(encoding="utf-8")) | {"gates": passed}
+    path.write_text(json.dumps(body, indent=1) + "\n", encoding="utf-8")
 
 
 def with_shots(shots: Sequence[Asked], asked: Asked) -> list[Message]:

@@ -29,6 +29,7 @@ from training.rows import DataError
 from training.service_client import KEY, URL, Service
 
 LINEAGE: Final = "lineage.json"
+ADAPTER: Final = "adapter_config.json"  # of an adapter of the LLM, which `evaluate-llm --gates` checks
 USES: Final[Mapping[Use, str]] = {
     "frozen": "a labelled set that never changes",
     "recent": "human-labelled traffic (sluicegate review export)",
@@ -150,13 +151,15 @@ def thresholds_of(path: Path | None) -> dict[str, float]:
 
 
 def lineage(folder: Path) -> dict[str, Any]:
-    """What is known of where a guard comes from: its `lineage.json` over what its manifest says. Raises DataError."""
+    """What is known of where a version comes from: `lineage.json`, of a guard over its manifest. Raises DataError."""
     try:
+        if (folder / ADAPTER).is_file():
+            return dict(json.loads((folder / LINEAGE).read_text(encoding="utf-8")))
         manifest, body = read_manifest(folder)
         path = folder / LINEAGE
         told = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except (GuardError, OSError, ValueError) as error:
-        raise DataError(f"{folder}: no guard with a readable lineage: {error}") from error
+        raise DataError(f"{folder}: no guard or adapter with a readable lineage: {error}") from error
     known: dict[str, Any] = {
         "name": manifest.name,
         "version": manifest.version,
@@ -178,7 +181,8 @@ def register(service: Service, folder: Path) -> dict[str, Any]:
     told = lineage(folder)
     card = folder / "README.md"
     body = {name: told[name] for name in ("name", "version", "digest", "run", "datasets", "parent", "metrics", "gates")}
-    body |= {"kind": "guard", "folder": str(folder.absolute())}
+    kind = "adapter" if (folder / ADAPTER).is_file() else "guard"
+    body |= {"kind": kind, "folder": str(folder.absolute())}
     body |= {"card": card.read_text(encoding="utf-8") if card.is_file() else ""}
     answer: dict[str, Any] = service.post("/v1/learning/models", body)
     return answer

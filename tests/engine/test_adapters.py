@@ -25,9 +25,9 @@ pytestmark = [
 ]
 ROOT = Path(__file__).parents[2]
 GREETING = "Ahoy from the adapter."
-LORA = "--enable-lora --max-lora-rank 16 --enforce-eager"
+LORA = "--enable-lora --max-lora-rank 16"
 STREAMS = 4
-TOKENS = 200
+TOKENS = 100
 
 
 @pytest.fixture(scope="module")
@@ -61,13 +61,13 @@ def adapter(train, small_model, tmp_path_factory):
 
 
 @asynccontextmanager
-async def serving(model, home, arguments):
+async def serving(model, home, arguments=""):
     process = EngineProcess(Settings().engine_env, model, home, arguments=arguments)
     await process.start()
     try:
-        await process.wait_ready(800)
-        headers = {"Authorization": f"Bearer {process.key}"}
-        async with aiohttp.ClientSession(process.url, headers=headers) as session:
+        await process.wait_ready(1500)
+        headers, patient = {"Authorization": f"Bearer {process.key}"}, aiohttp.ClientTimeout(total=None)
+        async with aiohttp.ClientSession(process.url, headers=headers, timeout=patient) as session:
             yield session
     finally:
         await process.stop()
@@ -117,5 +117,5 @@ async def test_eight_bits_are_served(train, small_model, tmp_path):
     """What `quantize` writes is loaded by vLLM as it is, and still knows a capital."""
     train("quantize", "--model", small_model.source, "--out", tmp_path / "int8")
     model = Model(str(tmp_path / "int8"), "int8", small_model.flags)
-    async with serving(model, tmp_path, "--enforce-eager") as session:
+    async with serving(model, tmp_path) as session:
         assert "Paris" in (await say(session, "int8"))[1]

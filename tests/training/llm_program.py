@@ -115,13 +115,16 @@ def main() -> None:
     asked = ["--data", str(FOLDER / "pairs.jsonl"), "--most", "8", "--shots", "1", "--rankings", str(said)]
     said.write_text('{"places": {"new": 1, "old": 2}}\n' * 5 + '{"places": {"new": 2, "old": 1}}\n')
     sides = ["--model", str(FOLDER / "sft"), "--against", str(FOLDER / "base")]
-    evaluate_llm.main([*sides, "--reward-model", str(FOLDER / "reward"), *asked, *local, str(FOLDER / "evaluated")])
+    evaluate_llm.main(
+        [*sides, "--gates", "--reward-model", str(FOLDER / "reward"), *asked, *local, str(FOLDER / "evaluated")]
+    )
     (FOLDER / "who.yaml").write_text(yaml.safe_dump({
         "requests": ["{who} moved in. What now?", "Describe {who}."],
         "axes": {"age": {"groups": {"old": "An old man", "young": "A young man"}}},
     }))  # fmt: skip
     audited = ["--model", str(FOLDER / "base"), "--identities", str(FOLDER / "who.yaml")]
     llm_bias.main([*audited, *local, str(FOLDER / "bias")])
+    found["passed"] = json.loads((FOLDER / "sft" / "lineage.json").read_text())["gates"]
     for page in ("evaluated", "bias"):
         found[page] = json.loads((FOLDER / page / "report.json").read_text())
         found[page]["html"] = (FOLDER / page / "report.html").read_text()[:60]

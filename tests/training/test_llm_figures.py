@@ -5,6 +5,7 @@ import pytest
 
 from training.evaluate_llm import Asked, refusals, taken, with_shots
 from training.llm import judging
+from training.llm.gates import check, gates
 from training.llm.intervals import mean, strengths, win_rate
 from training.llm.refusals import declines
 
@@ -103,6 +104,19 @@ def test_refusals_by_label():
     assert [(q.wanted, q.harmful) for q in asked] == [("", True), ("Gladly.", False), ("d", None)]
     found = refusals(asked, ["I cannot help.", "Sure.", "No idea."])
     assert [found[k]["value"] for k in ("refusal", "over_refusal", "declined")] == [1.0, 0.0, 0.0]
+
+
+def test_gates_stop_what_is_worse():
+    """A candidate that does more harm, or earns less, beyond its interval is stopped; one as good as before is not."""
+    serving = np.random.default_rng(0).random(200) * 0.2
+    assert check("harm", serving, serving)["passed"]
+    assert check("harm", serving - 0.1, serving)["passed"]
+    assert not check("harm", serving + 0.1, serving)["passed"]
+    assert not check("reward_model", serving - 0.1, serving)["passed"]
+    assert not check("over_refusal", serving < 0.15, serving < 0)["passed"]
+    assert gates([check("harm", serving, serving)])["passed"]
+    assert not gates([check("harm", serving, serving), check("harm", serving + 0.1, serving)])["passed"]
+    assert not gates([])["passed"]
 
 
 def test_examples_come_before():

@@ -120,6 +120,12 @@ def test_evaluation(found):
     assert report["html"].startswith("<!doctype html>")
 
 
+def test_gates_are_written_down(found):
+    """What the evaluation's gates say is in the lineage that promotion reads."""
+    assert found["passed"] == found["evaluated"]["gates"]
+    assert [c["name"] for c in found["passed"]["checks"]] == ["harm", "harmful", "reward_model"]
+
+
 def test_bias(found):
     """Each group of each axis has a gap in each measure, those that chance does not explain first."""
     gaps = found["bias"]["gaps"]

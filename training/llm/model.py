@@ -37,8 +37,11 @@ def source(model: str) -> str:
 
 
 def tokenizer(model: str) -> Any:
-    """Of a model folder or hub id; padding is a token that no answer ends with."""
-    found = AutoTokenizer.from_pretrained(source(model))
+    """Of a model folder or hub id; padding is a token that no answer ends with. Raises DataError if there is none."""
+    try:
+        found = AutoTokenizer.from_pretrained(source(model))
+    except OSError as error:
+        raise DataError(f"{model} is no model folder and no hub id that can be reached: {error}") from error
     if found.pad_token_id in (None, found.eos_token_id):
         found.pad_token = found.unk_token or found.eos_token
     return found

@@ -41,6 +41,12 @@ def blocks(figures: Mapping[str, Any]) -> list[str]:
     if wins := figures.get("wins"):
         told = [[by, interval(v) if isinstance(v, Mapping) else str(v)] for by, v in wins.items()]
         made += [heading("Win rate of the model"), note("Ties count half."), table([["by", "win rate"], *told])]
+    if gates := figures.get("gates"):
+        told = [
+            [c["name"], f"{c['difference']:+.3f} ({c['low']:+.3f} to {c['high']:+.3f})", "yes" if c["passed"] else "NO"]
+            for c in gates["checks"]
+        ]
+        made += [heading("Gates"), table([["check", "model - against, same prompts", "passed"], *told])]
     if people := figures.get("people"):
         told = [[name, interval(v)] for name, v in sorted(people.items(), key=lambda two: -two[1]["value"])]
         made += [

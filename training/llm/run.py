@@ -94,6 +94,8 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers has no ty
         if not logs or "loss" not in logs:
             return
         now, done = time.monotonic(), state.global_step - self._first
+        if not first():
+            return
         if now - self._said > 30 or state.global_step == state.max_steps:
             self._said = now
             left_min = (now - self._begun) / max(1, done) * (state.max_steps - state.global_step) / 60
@@ -122,15 +124,34 @@ def fit_in(recipe: Recipe, length: Length, train: Sequence[Example], held: Seque
 def fit(trainer: Any, recipe: Recipe, out: Path, lengths: Sequence[int], work: Work = Work()) -> dict[str, Any]:  # noqa: B008 - frozen
     """Says what it will cost, trains (after a kill: goes on), saves the weights; returns figures of the run."""
     expected = estimate(trainer.model, lengths, recipe, work, trainer.args.world_size)
-    print(expected, flush=True)
+    if first():
+        print(expected, flush=True)
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress())
     begun = time.monotonic()
-    trainer.train(resume_from_checkpoint=_last(checkpoints_of(out), recipe.digest))
+    with trainer.args.main_process_first(desc="looking for a checkpoint"):
+        last = _last(checkpoints_of(out), recipe.digest)
+    trainer.train(resume_from_checkpoint=last)
     elapsed_s = time.monotonic() - begun
     trainer.save_model(str(out))
-    (out / "training_args.bin").unlink(missing_ok=True)  # a pickle; recipe.json says the same
+    if first():
+        _tidy(out)
     return {"cost": figures(expected), "elapsed_s": round(elapsed_s, 1), "loss": logged(trainer), "peak_gib": _peak()}
+
+
+def _tidy(out: Path) -> None:
+    """No pickle among the weights, and the same configuration for the same run: PEFT writes a set as it comes."""
+    (out / "training_args.bin").unlink(missing_ok=True)  # recipe.json says the same
+    if (path := out / "adapter_config.json").is_file():
+        config = json.loads(path.read_text())
+        if isinstance(targets := config.get("target_modules"), list):
+            config["target_modules"] = sorted(targets)
+        path.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def first() -> bool:
+    """Whether this process is the one that prints and writes; of several, under accelerate's launcher."""
+    return int(os.environ.get("RANK", "0")) == 0
 
 
 def logged(trainer: Any) -> list[float]:
@@ -170,7 +191,12 @@ def _whole(checkpoint: Path) -> bool:
 
 
 def finish(out: Path, recipe: Recipe, verb: str, learnt: Sequence[Example], metrics: dict[str, Any]) -> dict[str, Any]:
-    """Writes `metrics.json`, `recipe.json` and `lineage.json`, as promotion wants them; returns the lineage."""
+    """Writes `metrics.json`, `recipe.json` and `lineage.json`, as promotion wants them; returns the lineage.
+
+    Of several processes only the first writes; the others return nothing.
+    """
+    if not first():
+        return {}
     lineage = {
         "name": recipe.name,
         "version": recipe.version,
@@ -213,13 +239,11 @@ def _card(lineage: dict[str, Any]) -> str:
 
 
 def weights_digest(folder: Path) -> str:
-    """sha256 of the weights, of all files in order where there are several."""
-    files = [path for pattern in WEIGHTS for path in sorted(folder.glob(pattern))]
-    whole = hashlib.sha256()
-    for path in files:
-        with path.open("rb") as file:
-            whole.update(hashlib.file_digest(file, "sha256").digest())
-    return whole.hexdigest()
+    """Of configuration and weights; of an adapter the same that the service computes of it."""
+    config = "adapter_config.json" if (folder / WEIGHTS[0]).is_file() else "config.json"
+    names = [config, *(p.name for pattern in WEIGHTS for p in sorted(folder.glob(pattern)))]
+    digests = {name: hashlib.sha256((folder / name).read_bytes()).hexdigest() for name in names}
+    return hashlib.sha256(json.dumps(digests, sort_keys=True).encode()).hexdigest()
 
 
 def revision() -> str:
