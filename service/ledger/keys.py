@@ -1,5 +1,6 @@
 """API keys: shown once, stored as a keyed hash, found again within microseconds, revoked within seconds."""
 
+import asyncio
 import hmac
 import re
 import secrets
@@ -20,6 +21,7 @@ from service.ledger.store import Store
 
 FRESH_S: Final = 5.0  # a revocation bites within this time
 GRACE_S: Final = 300.0  # how long a key found earlier is good while the database cannot be asked
+ASK_S: Final = 2.0  # for one question to the database; behind a cut wire it would take a quarter of an hour
 _FORM: Final = re.compile(rf"sg-(?:{'|'.join(Role)})-[A-Za-z0-9_-]{{43}}")
 
 
@@ -45,10 +47,13 @@ class KeyRing:
         given: Mapping[str, Caller] | None = None,
         cached: int = 4096,
         clock: Callable[[], float] = time.monotonic,
+        ask_s: float = ASK_S,
     ) -> None:
         self._store, self._vault, self._cached, self._clock = store, store.vault, cached, clock
         self._given = {_hash(self._vault, token): caller for token, caller in (given or {}).items()}
         self._cache: OrderedDict[str, tuple[float, Caller | None]] = OrderedDict()
+        self._asking: set[asyncio.Task[Caller | None]] = set()
+        self._silent_until, self._ask_s = float("-inf"), ask_s
 
     async def create(
         self, tenant: str, role: Role, name: str = "", requests_per_minute: int | None = None
@@ -101,7 +106,7 @@ class KeyRing:
         if self._clock() - found_at < FRESH_S:
             return caller_found
         try:
-            caller_found = await self._find(digest)
+            caller_found = await self._asked(digest)
         except (SQLAlchemyError, OSError) as error:
             if caller_found is not None and self._clock() - found_at < GRACE_S:
                 return caller_found
@@ -111,6 +116,28 @@ class KeyRing:
         if len(self._cache) > self._cached:
             self._cache.popitem(last=False)
         return caller_found
+
+    async def _asked(self, digest: str) -> Caller | None:
+        """A question that is not answered in time is left behind: to cancel it would mean to wait for it too.
+
+        Raises:
+            TimeoutError, SQLAlchemyError, OSError
+        """
+        if self._clock() < self._silent_until:
+            raise TimeoutError
+        asking = asyncio.create_task(self._find(digest))
+        self._asking.add(asking)
+        asking.add_done_callback(self._answered)
+        done, _ = await asyncio.wait({asking}, timeout=self._ask_s)
+        if not done:
+            self._silent_until = self._clock() + FRESH_S
+            raise TimeoutError
+        return asking.result()
+
+    def _answered(self, asking: "asyncio.Task[Caller | None]") -> None:
+        self._asking.discard(asking)
+        if not asking.cancelled():
+            asking.exception()  # seen, or asyncio complains of it
 
     async def _find(self, digest: str) -> Caller | None:
         async with self._store.read() as session:

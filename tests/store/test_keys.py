@@ -1,4 +1,7 @@
+import asyncio
 import re
+import time
+from contextlib import asynccontextmanager
 
 import pytest
 import sqlalchemy as sa
@@ -90,6 +93,39 @@ async def test_a_known_key_outlives_an_outage_of_the_database(store):
     clock.now += 241
     with pytest.raises(LedgerUnavailable):
         await ring.lookup(token)
+
+
+async def test_a_silent_database_keeps_no_request_waiting(store):
+    """Behind a cut wire a known key is good at once again, and of an unknown one it is said in time that it is not."""
+    clock, silent = Clock(), asyncio.Event()
+
+    class Silent:
+        """A store whose questions are never answered once `silent` is set."""
+
+        vault, write = store.vault, store.write
+
+        @asynccontextmanager
+        async def read(self):
+            if silent.is_set():
+                await asyncio.Event().wait()
+            async with store.read() as session:
+                yield session
+
+    ring = KeyRing(Silent(), clock=clock, ask_s=1.0)
+    token, _ = await ring.create("acme", Role.CLIENT)
+    caller = await ring.lookup(token)
+    silent.set()
+    clock.now += 6
+    async with asyncio.timeout(10):
+        assert await ring.lookup(token) == caller
+        with pytest.raises(LedgerUnavailable):
+            await ring.lookup(token[:-1] + ("a" if token[-1] != "a" else "b"))
+    began = time.perf_counter()
+    assert await ring.lookup(token) == caller
+    assert time.perf_counter() - began < 0.5
+    silent.clear()
+    clock.now += 6
+    assert await ring.lookup(token) == caller
 
 
 async def test_a_key_needs_a_sound_tenant_and_rate(store):
