@@ -8,6 +8,7 @@ Gateways know their own load only. Beside it the same traffic is dealt out by ch
 """
 
 import argparse
+import heapq
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -25,28 +26,29 @@ Choose = Callable[[random.Random, list[Seen], bytes, int], str]
 
 @dataclass(slots=True)
 class Engine:
-    """Streams by tokens left; time passes between events at the rate that so many streams get."""
+    """Streams share its rate evenly, so each ends when every stream has been given as much as it still needed."""
 
     at_s: float = 0.0
-    left: dict[int, float] = field(default_factory=dict)
+    given: float = 0.0  # tokens to each stream that was there all the time
+    ends: list[tuple[float, int]] = field(default_factory=list)  # heap: `given` at the end of a stream, its number
     cache: dict[bytes, None] = field(default_factory=dict)
     busy_tokens: float = 0.0
+
+    def begin(self, number: int, tokens: int) -> None:
+        heapq.heappush(self.ends, (self.given + tokens, number))
 
     def advance(self, to_s: float) -> list[tuple[float, int]]:
         """Streams that end until `to_s`, with the moment."""
         ended = []
-        while self.left:
-            rate = min(ALONE, FULL / len(self.left))
-            number, least = min(self.left.items(), key=lambda item: item[1])
-            step_s = min(least / rate, to_s - self.at_s)
-            for other in self.left:
-                self.left[other] -= step_s * rate
-            self.busy_tokens += step_s * rate * len(self.left)
+        while self.ends:
+            rate = min(ALONE, FULL / len(self.ends))
+            step_s = min((self.ends[0][0] - self.given) / rate, to_s - self.at_s)
+            self.given += step_s * rate
+            self.busy_tokens += step_s * rate * len(self.ends)
             self.at_s += step_s
-            if self.left[number] > 1e-6:
+            if self.at_s >= to_s:
                 break
-            del self.left[number]
-            ended.append((self.at_s, number))
+            ended.append((self.at_s, heapq.heappop(self.ends)[1]))
         self.at_s = to_s
         return ended
 
@@ -63,7 +65,7 @@ class Traffic:
     engines: int
     gateways: int
     utilisation: float
-    seconds: float = 240.0
+    seconds: float = 120.0
     conversations_per_engine: int = 300
 
     @property
@@ -92,13 +94,13 @@ def run(traffic: Traffic, choosing: Choose, seed: int) -> dict[str, float]:
         seen = [Seen(name, known[gateway][name]) for name in names]
         name = choosing(dice, seen, prefix, READ + WRITTEN)
         tokens = max(1, round(dice.expovariate(1 / WRITTEN)))
-        engines[name].left[number] = tokens
+        engines[name].begin(number, tokens)
         asked[number] = (at_s, tokens, gateway, name)
         known[gateway][name] += READ + WRITTEN
         number += 1
         if at_s > warm_s:
             hits += engines[name].hit(prefix)
-            loads = [len(e.left) for e in engines.values()]
+            loads = [len(e.ends) for e in engines.values()]
             spread.append(max(loads) / max(sum(loads) / len(loads), 1))
         else:
             engines[name].hit(prefix)
@@ -124,7 +126,7 @@ def by_connection(dice: random.Random, seen: list[Seen], _prefix: bytes, _cost: 
 
 def main(argv: Sequence[str] | None = None) -> dict[str, object]:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--seconds", type=float, default=240.0, help="simulated; below 240 nothing is written")
+    parser.add_argument("--seconds", type=float, default=120.0, help="simulated; below 120 nothing is written")
     options = parser.parse_args(argv)
     figures: dict[str, object] = {}
     for engines, gateways in ((2, 2), (8, 3), (32, 8)):
@@ -136,7 +138,7 @@ def main(argv: Sequence[str] | None = None) -> dict[str, object]:
             **{side: {name: round(value, 3) for name, value in row.items()} for side, row in rows.items()},
         }
         print(engines, figures[f"{engines}_engines"])
-    if options.seconds >= 240:
+    if options.seconds >= 120:
         print(write("scale", "python -m bench.scale", figures))
     return figures
 
