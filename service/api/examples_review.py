@@ -67,3 +67,12 @@ UNDO_REQUESTS: Final[dict[str, Json]] = {"last": {"decision_id": "dec_7d1c"}}
 SKIP_REQUESTS: Final[dict[str, Json]] = {"skip": {"token": _YOURS, "reason": "prefer_not_to_view"}}
 CLAIM_REQUESTS: Final[dict[str, Json]] = {"token": {"token": _YOURS}}
 DONE: Final[Json] = {"object": "review.done"}
+ITEMS_REQUESTS: Final[dict[str, Json]] = {
+    "near the threshold": {
+        "items": [{"exchange_id": _EXCHANGE, "reason": "threshold", "inclusion_probability": 1.0}],
+    }
+}
+ASKED: Final[Json] = {
+    "object": "list",
+    "data": [{"exchange_id": _EXCHANGE, "item_id": "item_7d1c", "added": True}],
+}

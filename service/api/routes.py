@@ -20,12 +20,14 @@ from service.api.moderations import ModerationRequest, moderate
 from service.api.openapi import describe, request_body, success
 from service.api.openapi import errors as fails
 from service.api.parsed import body_of
+from service.api.promoting import exporting, learned, promoting
 from service.api.relay import embedded, relay, until_left
 from service.api.response_schemas import ResponsesRequest
 from service.api.response_writer import ResponsesWriter
-from service.api.promoting import exporting, learned, promoting
 from service.api.reviewing import looking_again, reviewing
 from service.api.schemas import ChatRequest, CompletionRequest
+from service.api.scored import scoring
+from service.api.selecting import selecting
 
 Responses = dict[int | str, dict[str, Any]]
 
@@ -47,7 +49,7 @@ def create_api(api: Api) -> FastAPI:
     app.include_router(_judging(api))
     app.include_router(looking_again(api))
     app.include_router(reviewing(api))
-    for learn in (exporting, learned, promoting):
+    for learn in (exporting, selecting, scoring, learned, promoting):
         app.include_router(learn(api))
     app.include_router(_reading(api))
     app.include_router(_operating(app, api))

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapped, mapped_column
 from service.gate.exchange import Json
 from service.ledger.models import Base, Exchange
 
-WHYS = ("flagged", "sample", "report", "appeal", "gold", "chosen")
+WHYS = ("flagged", "sample", "report", "appeal", "gold", "chosen", "selected")
 STATES = ("open", "contested", "decided", "adjudicated", "closed")  # closed: its texts are gone
 CAUSES = ("policy_unclear", "guard_wrong", "reviewer_slip", "missing_context", "hard_case", "other")
 
@@ -43,7 +43,8 @@ class ReviewItem(Base):
 
     `priority`: 0 comes first. `category`: the gravest that was flagged; `categories`: all of them, between commas
     (`,harm,hate,`). `gold`: the answer expected; such an item is served now and then and never closes.
-    `inclusion_probability`: how likely it was to be here at all, for estimates over all traffic.
+    `inclusion_probability`: how likely it was to be here at all, for estimates over all traffic. `reason`: by what a
+    selected one was chosen.
     """
 
     __tablename__ = "review_items"
@@ -67,6 +68,7 @@ class ReviewItem(Base):
     queue: Mapped[str] = mapped_column(ForeignKey(QueueRow.name))
     why: Mapped[str]
     inclusion_probability: Mapped[float | None]
+    reason: Mapped[str | None]
     priority: Mapped[int]
     created_at: Mapped[float]
     due_at: Mapped[float]

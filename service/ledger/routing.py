@@ -11,7 +11,7 @@ from service.gate.exchange import Json
 TARGETS_S: Final = {"default": 86_400.0, "urgent": 900.0, "restricted": 3600.0}  # as the queues are at first
 RESTRICTED: Final = frozenset(c.name for c in CATEGORIES.values() if c.restricted)
 URGENT: Final = frozenset(c.name for c in CATEGORIES.values() if c.urgent)
-_PRIORITIES: Final = {"report": 1, "appeal": 1, "flagged": 2, "chosen": 2, "gold": 2, "sample": 3}
+_PRIORITIES: Final = {"report": 1, "appeal": 1, "flagged": 2, "chosen": 2, "gold": 2, "selected": 2, "sample": 3}
 
 
 @dataclass(frozen=True, slots=True)

@@ -24,11 +24,13 @@ async def open_item(
     gold: Json | None = None,
     reviews_wanted: int = 1,
     claimed: Sequence[str] = (),
+    probability: float | None = None,
+    reason: str | None = None,
 ) -> str:
     """The id of an item that asks about an exchange; the one that waits already, if there is one.
 
-    `claimed`: categories that whoever asks names. What was restricted stays so, whoever asks and why. Raises
-    ReviewError.
+    `claimed`: categories that whoever asks names. `probability`: how likely it was to be picked, by `reason`. What was
+    restricted stays so, whoever asks and why. Raises ReviewError.
     """
     exchange = (await connection.execute(sa.select(Exchange.__table__).where(Exchange.id == exchange_id))).first()
     if exchange is None:
@@ -40,11 +42,12 @@ async def open_item(
     found = sa.select(VerdictRow.category).where(VerdictRow.exchange_id == exchange_id, VerdictRow.error.is_(None))
     decided = await connection.scalars(sa.select(DecisionRow.categories).where(DecisionRow.exchange_id == exchange_id))
     categories = [*claimed, *(await connection.scalars(found)).all(), *(c for some in decided.all() for c in some)]
-    row = new_item(exchange_id, why, time.time(), route(time.time(), categories, why), None)
+    row = new_item(exchange_id, why, time.time(), route(time.time(), categories, why), probability)
     if await connection.scalar(sa.select(sa.func.count()).where(same, ReviewItem.queue == RESTRICTED_QUEUE)):
         row |= {"queue": RESTRICTED_QUEUE, "priority": 0}
     wanted = await connection.scalar(sa.select(QueueRow.reviews_wanted).where(QueueRow.name == row["queue"]))
-    row |= {"id": "item_" + uuid.uuid4().hex, "gold": gold, "reviews_wanted": max(reviews_wanted, wanted or 1)}
+    row |= {"id": "item_" + uuid.uuid4().hex, "gold": gold, "reason": reason}
+    row["reviews_wanted"] = max(reviews_wanted, wanted or 1)
     await connection.execute(sa.insert(ReviewItem).values(**row))
     return str(row["id"])
 

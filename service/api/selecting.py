@@ -1,0 +1,79 @@
+"""Routes of those who pick what to label next: what nobody was asked about yet, and what is to be asked about."""
+
+from dataclasses import asdict
+from typing import Annotated, Any
+
+import orjson
+from fastapi import APIRouter, Request
+from pydantic import Field, StringConstraints
+from starlette.responses import Response
+
+from service.api import examples_review as examples
+from service.api.body import BadRequest, JsonResponse
+from service.api.deps import Api
+from service.api.feedback import ExchangeId
+from service.api.openapi import errors as fails
+from service.api.openapi import request_body, success
+from service.api.parsed import body_of
+from service.api.record import record
+from service.api.schemas import Strict
+from service.ledger import audit
+from service.review.selection import Picked, ask_about, unreviewed
+
+MOST: int = 20_000
+
+
+class PickedItem(Strict):
+    """An exchange to be asked about."""
+
+    exchange_id: ExchangeId
+    reason: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")] = Field(
+        description="by what it was chosen, such as threshold or random"
+    )
+    inclusion_probability: Annotated[float, Field(gt=0, le=1)]
+
+
+class ItemsRequest(Strict):
+    """What is to be asked about."""
+
+    items: Annotated[list[PickedItem], Field(min_length=1, max_length=5000)]
+
+
+def selecting(api: Api) -> APIRouter:
+    """For operators."""
+    router = APIRouter(prefix="/v1/review", tags=["learn"])
+    lines: dict[int | str, dict[str, Any]] = {
+        200: {"description": "One JSON object a line", "content": {"application/x-ndjson": {"schema": {}}}}
+    }
+    limit = {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": MOST}}
+
+    @router.get(
+        "/candidates",
+        summary="What nobody was asked about yet, by its scores; no text",
+        responses=lines | fails(400, 401, 403, 429, 503),
+        openapi_extra={"parameters": [limit]},
+    )
+    async def candidates(request: Request) -> Response:
+        given = request.query_params.get("limit", "5000")
+        if not given.isascii() or not given.isdigit() or not 1 <= int(given[:9]) <= MOST:
+            raise BadRequest(f"limit: a number of 1 to {MOST}.", "limit")
+        async with record(api) as store:
+            found = await unreviewed(store, int(given))
+            await audit.record(store, request.state.caller.key_id, "read", "candidates", exchanges=len(found))
+        data = b"".join(orjson.dumps(asdict(one)) + b"\n" for one in found)
+        return Response(data, media_type="application/x-ndjson")
+
+    @router.post(
+        "/items",
+        summary="Put exchanges into the review queue",
+        responses=success("ReviewItemsAsked", examples.ASKED) | fails(400, 401, 403, 404, 409, 413, 415, 429, 503),
+        openapi_extra=request_body(ItemsRequest, examples.ITEMS_REQUESTS),
+    )
+    async def ask(request: Request) -> Response:
+        asked = await body_of(api, request, ItemsRequest)
+        picked = [Picked(one.exchange_id, one.reason, one.inclusion_probability) for one in asked.items]
+        async with record(api) as store:
+            found = await ask_about(store, picked, request.state.caller.key_id)
+        return JsonResponse({"object": "list", "data": [asdict(one) for one in found]})
+
+    return router
