@@ -13,6 +13,7 @@ from starlette.responses import Response
 from service.gate.exchange import GateError
 
 JSON: Final = "application/json"
+BODY_S: Final = 30.0  # a body that comes by drops would hold a connection and what was read of it
 LARGE_BYTES: Final = 200_000  # parsed off the event loop: objects by the hundred thousand take a third of a second
 
 
@@ -35,22 +36,27 @@ class JsonResponse(Response):
         super().__init__(orjson.dumps(document), status, headers)
 
 
-async def read(request: Request, most_bytes: int) -> object:
+async def read(request: Request, most_bytes: int, within_s: float = BODY_S) -> object:
     """The JSON document that a client sent.
 
     Raises:
-        BadRequest: 415 not JSON in UTF-8, 413 longer than `most_bytes`, 400 malformed.
+        BadRequest: 415 not JSON in UTF-8, 413 longer than `most_bytes`, 408 not here in time, 400 malformed.
     """
     kind, _, options = request.headers.get("content-type", "").partition(";")
     charset = options.partition("charset=")[2].strip(' "').lower() or "utf-8"
     if kind.strip().lower() != JSON or charset not in ("utf-8", "utf8") or "content-encoding" in request.headers:
         raise BadRequest(f"Send the body as plain UTF-8 with content-type: {JSON}.", status=415, code="not_json")
     body = bytearray()
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > most_bytes:
-            message = f"The body is longer than {most_bytes} bytes. Send less, or in several requests."
-            raise BadRequest(message, status=413, code="body_too_long")
+    try:
+        async with asyncio.timeout(within_s):
+            async for chunk in request.stream():
+                body += chunk
+                if len(body) > most_bytes:
+                    message = f"The body is longer than {most_bytes} bytes. Send less, or in several requests."
+                    raise BadRequest(message, status=413, code="body_too_long")
+    except TimeoutError:
+        message = f"The body was not here within {within_s:.0f} seconds. Send it at once."
+        raise BadRequest(message, status=408, code="body_too_slow") from None
     if len(body) > LARGE_BYTES:
         return await asyncio.to_thread(parse, bytes(body))
     return parse(bytes(body))
