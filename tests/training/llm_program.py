@@ -12,6 +12,7 @@ from pathlib import Path
 
 import torch
 import yaml
+from accelerate.commands.config.config_args import load_config_from_file
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
@@ -128,6 +129,8 @@ def main() -> None:
     for page in ("evaluated", "bias"):
         found[page] = json.loads((FOLDER / page / "report.json").read_text())
         found[page]["html"] = (FOLDER / page / "report.html").read_text()[:60]
+    configs = sorted((ROOT / "training" / "recipes" / "accelerate").glob("*.yaml"))
+    found["launched"] = {c.stem: load_config_from_file(str(c)).num_processes for c in configs}
     print("FOUND " + json.dumps(found))
 
 

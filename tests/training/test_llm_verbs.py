@@ -120,6 +120,11 @@ def test_evaluation(found):
     assert report["html"].startswith("<!doctype html>")
 
 
+def test_launchers(found):
+    """accelerate reads the configurations that ship: FSDP and DeepSpeed for eight GPUs, two processes for a CPU."""
+    assert found["launched"] == {"cpu_2": 2, "deepspeed_zero3": 8, "fsdp_8gpu": 8}
+
+
 def test_gates_are_written_down(found):
     """What the evaluation's gates say is in the lineage that promotion reads."""
     assert found["passed"] == found["evaluated"]["gates"]
