@@ -142,7 +142,7 @@ def _payload(event: Json, key: DataKey | None, texts: Any = None) -> bytes:
     """The event as it is written: its text sealed, or left out."""
     body = {name: value for name, value in event.items() if name != "texts"}
     if key is not None and texts:
-        body["sealed"] = _sealed(key, event.get("of", event["id"]), texts)
+        body["sealed"] = _sealed(key, event["of"] if "of" in event else event["id"], texts)
     return orjson.dumps(body)
 
 
