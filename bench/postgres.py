@@ -9,10 +9,12 @@ import subprocess
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final
+
+import psutil
 
 START_S: Final = 60.0
 TUNED: Final = ("shared_buffers=512MB", "max_wal_size=4GB", "fsync=off")
@@ -61,6 +63,16 @@ class Server:
         """Ends it at once, as a crash would: who is connected is cut off, and the next start recovers."""
         if self._process is not None:
             self._process.send_signal(signal.SIGQUIT)
+            self._process.wait(30)
+            self._process = None
+
+    def kill(self) -> None:
+        """SIGKILL to all its processes, as when a machine has no memory left."""
+        if self._process is not None:
+            main = psutil.Process(self._process.pid)
+            for process in (*main.children(recursive=True), main):
+                with suppress(psutil.NoSuchProcess):
+                    process.kill()
             self._process.wait(30)
             self._process = None
 

@@ -21,6 +21,8 @@ from bench.load import Job, Load
 from bench.report import write
 from bench.stats import Interval, median_ratio
 
+START_S = 600.0  # a machine that is busy with other things starts a gateway slowly
+
 
 @dataclass(frozen=True, slots=True)
 class Size:
@@ -53,7 +55,7 @@ async def process(module: str, *arguments: str) -> AsyncIterator[Process]:
         child = await asyncio.create_subprocess_exec(*command, stdout=asyncio.subprocess.PIPE, stderr=log)
         assert child.stdout
         try:
-            port = await asyncio.wait_for(child.stdout.readline(), 60)
+            port = await asyncio.wait_for(child.stdout.readline(), START_S)
             if not port:
                 log.seek(0)
                 raise RuntimeError(f"{module} did not start:\n{log.read().decode(errors='replace')[-2000:]}")
