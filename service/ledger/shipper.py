@@ -19,7 +19,8 @@ from service.ledger.trail import Trail
 
 IDLE_S: Final = 0.2
 CHUNK_BYTES: Final = 256 << 10
-CHUNK_EVENTS: Final = 128  # a batch is work on the event loop that streams wait for
+CHUNK_EVENTS: Final = 128  # parsing them is work on the event loop that streams wait for
+BATCH: Final = 256  # exchanges in one transaction, when there is a backlog
 LONGEST_BACKOFF_S: Final = 30.0
 
 log = structlog.get_logger(__name__)
@@ -102,11 +103,12 @@ class Shipper:
         if self._adopting and not any(s.adopted and self._unread(s) for s in self._spool.segments):
             self._close_orphans()
         segment = next((s for s in self._spool.segments if self._unread(s)), None)
-        moved = bool(self._ready)
-        if not self._ready and segment is not None:
+        moved = False
+        if len(self._ready) < BATCH and segment is not None:
             moved = self._take(segment, await asyncio.to_thread(self._read, segment))
-        if self._ready:
+        if self._ready and (len(self._ready) >= BATCH or not moved or not self._backlog_bytes()):
             await self._keep()
+            moved = True
         self.discard()
         if not self._backlog_bytes() and not self._ready:
             self._caught_up_at = time.monotonic()
@@ -183,7 +185,7 @@ class Shipper:
         self._adopting = False
 
     async def _keep(self) -> None:
-        batch = self._ready[:CHUNK_EVENTS]
+        batch = self._ready[:BATCH]
         try:
             await self._store.keep(batch)
         except Exception as error:

@@ -50,7 +50,8 @@ class Spool:
         rotate_s: float = 600,
         sync: Callable[[int], None] = os.fdatasync,
     ) -> None:
-        self.folder, self._limit, self._rotate_bytes, self._rotate_s = folder, limit_bytes, rotate_bytes, rotate_s
+        self.folder, self._limit, self._rotate_s = folder, limit_bytes, rotate_s
+        self._rotate_bytes = min(rotate_bytes, limit_bytes // 8)  # only whole files make room again
         self._reserve, self._free_bytes = min(reserve_bytes, limit_bytes // 4), 0
         self._sync = sync
         self.segments: list[Segment] = []  # oldest first: those adopted, then our own; the last one is written to

@@ -1,5 +1,6 @@
 """The ledger's database: SQLite beside the spool, or PostgreSQL. One code for both."""
 
+import asyncio
 import fcntl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -7,6 +8,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import sqlalchemy as sa
+import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
@@ -17,6 +19,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
+from service.ledger.bulk import copy
 from service.ledger.crypto import DataKey, SealError, Vault
 from service.ledger.desk import ReviewItem
 from service.ledger.models import Base, Content, ContentKey, Exchange
@@ -24,6 +27,7 @@ from service.ledger.trail import Rows, Trail
 
 MIGRATIONS: Final = Path(__file__).with_name("migrations")
 BUSY_S: Final = 10  # how long a writer waits for another one on SQLite
+log = structlog.get_logger(__name__)
 
 
 _SEALED: Final = sa.select(
@@ -77,6 +81,23 @@ class Store:
 
     async def keep(self, trails: Sequence[Trail]) -> None:
         """Stores finished trails in one transaction. What is stored already stays as it is."""
+        if not await self._copied(trails):
+            await self._inserted(trails)
+
+    async def _copied(self, trails: Sequence[Trail]) -> bool:
+        """Whether all of it was new and is stored; if not, nothing of it is, and inserts tell what is the matter."""
+        if self.engine.dialect.name == "sqlite" or not all(trail.began for trail in trails):
+            return False
+        try:
+            rows = await asyncio.to_thread(_together, trails)
+            async with self.write() as connection:
+                await copy(connection, rows)
+        except Exception as error:  # a row that is there already, data that no column takes, a lost connection
+            log.debug("copy_failed", error=type(error).__name__)
+            return False
+        return True
+
+    async def _inserted(self, trails: Sequence[Trail]) -> None:
         async with self.write() as connection:
             ids = [t.exchange_id for t in trails]
             query = sa.select(Exchange.id, Exchange.erased_at).where(Exchange.id.in_(ids))
@@ -148,6 +169,14 @@ class Store:
             async with self.engine.connect() as connection:
                 await connection.rollback()
                 await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+
+
+def _together(trails: Sequence[Trail]) -> Rows:
+    joined: Rows = {}
+    for trail in trails:
+        for name, rows in trail.rows().items() if trail.kept else ():
+            joined.setdefault(name, []).extend(rows)
+    return joined
 
 
 def _new_rows(trail: Trail, erased: bool | None) -> Rows:

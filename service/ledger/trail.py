@@ -18,10 +18,12 @@ class Trail:
     exchange_id: str
     events: dict[str, Json] = field(default_factory=dict)
     firsts: dict[str, Json] = field(default_factory=dict)
+    flagged: bool = False
 
     def add(self, event: Json) -> None:
         self.events.setdefault(event["id"], event)
         self.firsts.setdefault(event["event"], event)
+        self.flagged = self.flagged or _flags(event)
 
     def first(self, kind: str) -> Json | None:
         return self.firsts.get(kind)
@@ -34,12 +36,6 @@ class Trail:
     def complete(self) -> bool:
         """Nothing more is waited for: it was closed, or its beginning was stored earlier."""
         return self.first("closed") is not None or not self.began
-
-    @property
-    def flagged(self) -> bool:
-        closed = self.first("closed")
-        ended_badly = closed is not None and (closed["flagged"] or closed["outcome"] == "interrupted")
-        return ended_badly or any(e["event"] == "verdict" and e.get("flagged", True) for e in self.events.values())
 
     @property
     def kept(self) -> bool:
@@ -73,23 +69,22 @@ class Trail:
 
     def rows(self) -> Rows:
         """Rows by table. Raises KeyError for an event that lacks a field."""
-        kept = self.texts_kept
+        kept, items = self.texts_kept, self._items()
         return {
-            "exchanges": [self._exchange()],
+            "exchanges": [self._exchange(items)],
             "verdicts": [row for e in self.events.values() if "verdicts" in e for row in _verdicts(e)],
             "deliveries": _deliveries(self.first("closed") or {}, self.exchange_id),
             "content_keys": list({k["id"]: k for e in self.events.values() if kept and (k := _key(e))}.values()),
             "contents": [row for e in self.events.values() if kept and (row := _content(e))],
-            "review_items": self._items(),
+            "review_items": items,
             "beside": [{name: e[name] for name in _BESIDE} for e in self.events.values() if e["event"] == "beside"],
             "marks": [{"exchange_id": self.exchange_id, "mark": mark} for mark in sorted(self._marks())],
         }
 
-    @property
-    def retention_class(self) -> str:
+    def _retention_class(self, items: list[Json]) -> str:
         if not self.flagged:
             return "sampled" if self.texts_kept else "metadata"
-        return "restricted" if any(item["queue"] == "restricted" for item in self._items()) else "flagged"
+        return "restricted" if any(item["queue"] == "restricted" for item in items) else "flagged"
 
     def _marks(self) -> set[str]:
         return {mark for event in self.events.values() if self.texts_kept for mark in event.get("marks", ())}
@@ -113,7 +108,7 @@ class Trail:
         share = 1.0 if self.flagged else asked.get("sample_share")
         return [new_item(self.exchange_id, why, float(closed.get("at", last)), routing, share)]
 
-    def _exchange(self) -> Json:
+    def _exchange(self, items: list[Json]) -> Json:
         last = next(reversed(self.events.values()))
         asked, closed = self.first("asked") or {}, self.first("closed") or {}
         return {
@@ -132,7 +127,7 @@ class Trail:
             **{name: closed.get(name) for name in ("duration_s", "first_content_s", "usage", "scores")},
             "erased_at": None,
             "legal_hold": False,
-            "retention_class": self.retention_class,
+            "retention_class": self._retention_class(items),
         }
 
 
@@ -140,6 +135,12 @@ _NAMES = ("endpoint", "model", "key_id", "tenant", "policy", "policy_digest", "s
 _BESIDE = ("exchange_id", "digest", "guard", "version", "enforced", "at", "scores")
 _OF_EVENT = ("exchange_id", "at", "choice", "channel", "blocked", "released_chars")
 _OF_VERDICT = ("guard", "version", "digest", "stage", "category", "score", "threshold", "action", "mode", "policy")
+
+
+def _flags(event: Json) -> bool:
+    if event["event"] == "closed":
+        return bool(event["flagged"] or event["outcome"] == "interrupted")
+    return event["event"] == "verdict" and bool(event.get("flagged", True))
 
 
 def _verdicts(event: Json) -> list[Json]:
