@@ -1,6 +1,9 @@
 """What to label next, and what it saves."""
 
 import json
+import os
+from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -13,6 +16,7 @@ from training.rows import DataError
 from training.select import Candidate, Wanted, main, select, spread
 from training.simulate import Plan, Rows, drawn, simulate
 
+ROOT = Path(__file__).parents[2]
 PLACES = {"sure": 0.99, "doubtful": 0.5, "near": 0.79, "safe": 0.02}
 
 
@@ -135,3 +139,38 @@ def test_labels_needed_is_read_off_the_curve():
     assert (made["best"], made["mean_share"]) == ("fast", {"fast": 0.5})
     assert made["sources"]["s"]["slow"]["labels_needed"] == {"value": None, "low": None, "high": None}
     assert plot(made).count("<svg") == 1
+
+
+def test_learning_curves_are_measured_and_drawn(train, tmp_path):
+    """The program embeds with a guard's frozen encoder, once, and writes curves, shares and a plot.
+
+    With SLUICEGATE_PROVE=1: the full count on the real data, into bench/results.
+    """
+    if os.environ.get("SLUICEGATE_PROVE"):
+        train("-m", "training.simulate", "--out", str(ROOT / "bench/results/learning_curves.json"), "--seeds", "10")
+        return
+    (tmp_path / "train").mkdir()
+    lines = [
+        {
+            "prompt": f"{verb} the {noun} {n}",
+            "labels": {"harm": int(verb == "burn")},
+            "source": source,
+            "license": "MIT",
+        }
+        for source in ("toxigen_human", "AegisTrainR")
+        for verb in ("burn", "paint")
+        for noun in ("house", "car", "barn", "boat")
+        for n in ("one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten")
+    ]
+    random = Random(1)
+    lines = [line | {"prompt": f"{line['prompt']} {random.choice('abcdefgh') * 3}"} for line in lines]
+    (tmp_path / "train" / "made_up.jsonl").write_text("".join(json.dumps(line) + "\n" for line in lines))
+    options = ["--source", "toxigen_human", "--seeds", "1", "--rounds", "2", "--prevalence", "0.5"]
+    options += ["--out", str(tmp_path / "curves.json"), "--encoder", str(ROOT / "guards" / "models" / "default")]
+    places = {"SLUICEGATE_DATA": str(tmp_path), "SLUICEGATE_HOME": str(tmp_path / "home")}
+    train("-m", "training.simulate", *options, **places)
+    made = json.loads((tmp_path / "curves.json").read_text())
+    assert made["budgets"] == [10, 20]
+    assert len(made["sources"]["toxigen_human"]["mixed"]["auprc"]) == 3
+    assert "<svg" in (tmp_path / "curves.svg").read_text()
+    assert len(list((tmp_path / "home" / "cache" / "embeddings").iterdir())) == 1
