@@ -1,6 +1,5 @@
 """Texts made to do harm, through the gate, the ledger and every page that shows them, in a real browser."""
 
-import time
 from pathlib import Path
 from urllib.parse import quote
 
@@ -11,10 +10,8 @@ from service.ledger import audit
 from service.ledger.routing import item_id
 from service.review import console
 from service.review.adjudication import comment
-from service.review.exposures import expose
-from service.review.parts import CHUNK
 from service.review.reviewer import Reviewer
-from tests.console.conftest import allow, ready
+from tests.console.conftest import allow
 from tests.console.hostile import TEXTS
 from tests.console.world import world
 
@@ -30,16 +27,6 @@ READ = """
         return read(element);
     }
 """
-PRESS = """
-    async () => {
-        const began = performance.now();
-        for (const key of ['j', 'k', 'j', 'k'])
-            document.body.dispatchEvent(new KeyboardEvent('keydown', { key, bubbles: true }));
-        await new Promise(done => requestAnimationFrame(() => setTimeout(done)));
-        return (performance.now() - began) / 4;
-    }
-"""
-MEGABYTE = 1_000_000
 ALIEN = """
     () => document.querySelectorAll(
         '.text :not(span), .plain :not(span), .text [href], main :is(iframe, object, embed, img, svg, style)'
@@ -50,7 +37,7 @@ ALIEN = """
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
     """One exchange for each text, asked and answered with; a few comments and audit rows that hold them too."""
-    with world(tmp_path_factory.mktemp("hostile"), ("ada", "admin"), max_prompt_chars=2_000_000) as made:
+    with world(tmp_path_factory.mktemp("hostile"), ("ada", "admin")) as made:
         made.ids = [made.ask(("user", text + FLAG)) for text in TEXTS]
         made.settle()
         item = item_id(made.ids[0], "flagged")
@@ -107,29 +94,6 @@ def test_search_users_and_errors_show_them_as_text(opened, desk):
     page.locator("#name").fill("<img src=x onerror=alert(1)>\u202e")
     page.get_by_role("button", name="Create").press("Enter")
     expect(page.get_by_text("<img src=x onerror=alert(1)>")).to_be_visible()
-
-
-def test_a_text_of_a_megabyte_stays_usable(opened, desk):
-    """Of a megabyte the page brings the beginning, `f` the rest; with all of it open a key still answers at once."""
-    text = ("Dear support, see https://shop.example/a?b=1 for the photos. \u202eagain\u202c " * 15_000)[:MEGABYTE]
-    exchange = desk.ask(("user", f"{text}{FLAG}>>>Short."))
-    desk.settle()
-    page, item = opened("ada"), item_id(exchange, "flagged")
-    page.goto(f"/items/{item}")
-    assert len(page.content()) < 100_000
-    ready(page)
-    for left in ("992,018", "988,018"):
-        page.keyboard.press("f")
-        expect(page.get_by_role("button", name=f"{left} characters are left")).to_have_count(1)
-    for number in range(3, MEGABYTE // CHUNK + 1):
-        desk.run(expose(desk.store, item, Reviewer("ada"), f"asked/0@{number}", CHUNK, "reveal"))
-    began = time.monotonic()
-    page.goto(f"/items/{item}")
-    ready(page)
-    assert time.monotonic() - began < 30
-    assert page.locator(".part").first.locator(".text").count() == MEGABYTE // CHUNK + 1
-    spent = page.evaluate(PRESS)
-    assert spent < 2000, f"{spent:.0f} ms for a key"
 
 
 def test_no_template_switches_escaping_off():

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from service.review.parts import CHUNK, Part
 from service.review.pieces import Piece, personal, pieces
 
+MOST_OPEN = 25  # stretches of a part that a page begins with, however many were opened before
 OPENS = frozenset({"view", "reveal", "personal_data"})  # a peek ends by itself
 
 
@@ -43,8 +44,7 @@ class Exhibit:
 
     @property
     def next(self) -> int | None:
-        after = len(self.chunks)
-        return after if after < self.part.chunks else None
+        return self._after if self._after < self.part.chunks else None
 
     @property
     def redacted(self) -> bool:
@@ -53,13 +53,17 @@ class Exhibit:
     @property
     def left(self) -> int:
         """Characters that are not open."""
-        return len(self.part.text) - min(len(self.chunks) * CHUNK, len(self.part.text))
+        return len(self.part.text) - min(self._after * CHUNK, len(self.part.text))
+
+    @property
+    def _after(self) -> int:
+        return self.chunks[-1].number + 1 if self.chunks else 0
 
 
 def exhibit(part: Part, covered: bool, shown: Mapping[str, set[str]]) -> Exhibit:
     """`shown`: what was shown already, `part@chunk` -> actions. What is judged and not covered is open at first."""
     chunks: list[Chunk] = []
-    for number in range(part.chunks):
+    for number in range(min(part.chunks, MOST_OPEN)):
         actions = shown.get(place(part.name, number), set())
         if not (actions & OPENS or (number == 0 and part.judged and not covered)):
             break

@@ -25,7 +25,7 @@ async def reveal(request: Request) -> Response:
         return RedirectResponse(f"/items/{item_id}#{found.id}", 303)
     shown = chunk(found.part, int(number), action != "personal_data")
     if int(number) and action == "reveal":  # the next stretch of a long text: what is open stays as it is
-        more = Exhibit(found.part, [*found.chunks[: int(number)], shown], found.covered)
+        more = Exhibit(found.part, [shown], found.covered)
         return render(request, "more.html", item_id=item_id, exhibit=more, chunk=shown)
     if action == "personal_data":
         opened = [chunk(found.part, c.number, redacted=False) for c in found.chunks]
