@@ -76,21 +76,21 @@ async def serving(model, home, arguments=""):
 async def say(session, model, content="What is the capital of France?"):
     body = {"model": model, "messages": [{"role": "user", "content": content}], "temperature": 0, "max_tokens": 24}
     async with session.post("/v1/chat/completions", json=body) as response:
-        return response.status, (await response.json()).get("choices", [{"message": {"content": ""}}])[0]["message"][
-            "content"
-        ]
+        choices = (await response.json()).get("choices", [])
+        return response.status, choices[0]["message"]["content"] if choices else ""
 
 
 async def stream(session, model, started):
-    """Tokens of one long answer, counted as they come."""
+    """Tokens of one long answer, as its last event tells them; `started` is set by the first."""
     body = {"model": model, "prompt": "Once upon a time", "max_tokens": TOKENS, "ignore_eos": True, "stream": True}
-    count = 0
+    body |= {"stream_options": {"include_usage": True}}
+    tokens = 0
     async with session.post("/v1/completions", json=body) as response:
         async for line in response.content:
             if line.startswith(b"data: {"):
-                count += bool(json.loads(line[6:])["choices"])
+                tokens = (json.loads(line[6:]).get("usage") or {}).get("completion_tokens", 0)
                 started.set()
-    return count
+    return tokens
 
 
 async def test_an_adapter_is_loaded_under_load(adapter, small_model, tmp_path, monkeypatch):
