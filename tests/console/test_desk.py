@@ -113,7 +113,7 @@ def test_an_appeal_is_heard(opened, desk):
         page.keyboard.press(key)
     expect(page.get_by_text("Decided.")).to_be_visible()
     page.goto("/voices")
-    expect(page.locator("[aria-labelledby=h-appeals]")).to_contain_text(re.compile("in review|overturned"))
+    expect(page.locator("section[aria-labelledby=h-appeals]")).to_contain_text(re.compile("in review|overturned"))
     (lodged,) = rows(desk, AppealRow)
     assert lodged.status != "upheld"  # it is told once the decision can no longer be undone
 
@@ -125,7 +125,7 @@ def test_groups_and_search_lead_to_items(opened, desk):
     group = page.locator("[aria-labelledby=h-groups] li").first
     expect(group).to_contain_text("3 alike")
     group.get_by_role("link").press("Enter")
-    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator("main tbody tr")).to_have_count(1)
     for asked, found in (
         (f"text={desk.ids[0]}", 1),
         ("category=sexual", 1),
