@@ -87,10 +87,11 @@ class Cable:
                     _tear(end) if self._state == "reset" else end.close()
 
     async def _reach(self):
-        self._turn += 1
-        for step in range(len(self.targets)):
+        targets, self._turn = self.targets, self._turn + 1
+        first = self._turn  # others come while we wait
+        for step in range(len(targets)):
             with contextlib.suppress(OSError):
-                return await asyncio.open_connection("127.0.0.1", self.targets[(self._turn + step) % len(self.targets)])
+                return await asyncio.open_connection("127.0.0.1", targets[(first + step) % len(targets)])
         return None
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
