@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from transformers import BertConfig, BertModel
 from transformers.utils import logging
 
-from training.wide import Wide
+from training.wide import LEAST_BEFORE, Wide
 
 logging.disable_progress_bar()
 
@@ -82,6 +82,7 @@ def from_onnx(
     """
     values = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(str(path)).graph.initializer}
     network = GuardNetwork(architecture, len(wanted or stored), wide="wide.table" in values)
+    values.setdefault("wide.least", np.array([LEAST_BEFORE], np.float32))
     places = [(row, list(stored).index(c)) for row, c in enumerate(wanted or stored) if c in stored]
     with torch.no_grad():
         for name, parameter in network.named_parameters():

@@ -27,21 +27,26 @@ FACTORS: Final = (
     30_839,
 )  # odd; with ids under 2**15 no sum passes 2**31: OpenVINO computes integers in 32 bits
 LEAST: Final = 800.0  # added to the square of a text's length: of about ten words, so that a single one weighs little
+LEAST_BEFORE: Final = 1e-6  # in guards that do not carry it: 0.3.0
 
 
 class Wide(nn.Module):  # type: ignore[misc]  # torch has no types in the gateway's environment
-    """Word pieces to logits. `table` of shape (ROWS, heads + 1): weights times idf, and the square of idf."""
+    """Word pieces to logits. `table` of shape (ROWS, heads + 1): weights times idf, and the square of idf.
+
+    `least` of shape (1,) is what is added to the square of a text's length.
+    """
 
     def __init__(self, heads: int) -> None:
         super().__init__()
         self.table = nn.Parameter(torch.zeros(ROWS, heads + 1), requires_grad=False)
+        self.least = nn.Parameter(torch.tensor([LEAST]), requires_grad=False)
 
     def forward(self, ids: Tensor, judged: Tensor) -> Tensor:
         """Logits of shape (rows, heads) from ids and a mask of the judged tokens, both of shape (rows, tokens)."""
         word = judged & (ids >= FIRST_WORD)
         pair = torch.bitwise_and(ids[:, :-1] * FACTORS[0] + ids[:, 1:] * FACTORS[1], PAIRS - 1) + VOCABULARY
         sums = self._sum(ids, word) + self._sum(pair, word[:, :-1] & word[:, 1:])
-        logits: Tensor = sums[:, :-1] / (sums[:, -1:] + LEAST).sqrt()
+        logits: Tensor = sums[:, :-1] / (sums[:, -1:] + self.least).sqrt()
         return logits
 
     def _sum(self, keys: Tensor, present: Tensor) -> Tensor:
