@@ -15,6 +15,7 @@ from training.dataset.texts import materialised
 from training.dataset.version import faults
 from training.rows import DataError
 
+CAPS = ("caller", "subject", "reviewer")
 FLOWERS = ("roses", "tulips", "lilies", "daisies", "orchids", "violets", "irises", "peonies", "asters", "poppies")
 
 
@@ -119,6 +120,17 @@ def test_texts_of_another_key_are_not_taken_for_its_own(feed, tmp_path, monkeypa
     monkeypatch.setenv("SLUICEGATE_REGISTRY", str(tmp_path / "elsewhere"))
     with pytest.raises(DataError, match="another key"):
         materialise(made.folder)
+
+
+def test_a_line_ends_where_json_lines_end(tmp_path):
+    """Line separators of Unicode inside a text or a group end no line."""
+    text = "first\u2028second\x85third"
+    path = tmp_path / "decisions.jsonl"
+    path.write_text(json.dumps(reviewed(1, text, group="a\u2028b"), ensure_ascii=False) + "\n", encoding="utf-8")
+    (row,) = (
+        row for part in materialise(build(of(path, caps=dict.fromkeys(CAPS, 1.0))).folder).values() for row in part
+    )
+    assert (row.text, row.group) == (text, "a\u2028b")
 
 
 def test_a_version_knows_its_exchanges(feed, public):

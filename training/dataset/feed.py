@@ -69,7 +69,7 @@ def fetched(uri: str, key: str | None = None) -> bytes:
 
 
 def _objects(data: bytes, where: str) -> Iterator[tuple[int, Json]]:
-    for number, line in enumerate(data.decode().splitlines(), 1):
+    for number, line in enumerate(data.decode().split("\n"), 1):
         if not line.strip():
             continue
         try:

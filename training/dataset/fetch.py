@@ -134,7 +134,7 @@ def _objects(source: Source, body: str) -> Iterator[Mapping[str, Any]]:
     elif source.form == "tree":
         yield from ({"": text} for text in _leaves(json.loads(body)))
     else:
-        yield from (json.loads(line) for line in body.splitlines() if line.strip())
+        yield from (json.loads(line) for line in body.split("\n") if line.strip())
 
 
 def _leaves(tree: Any) -> Iterator[str]:

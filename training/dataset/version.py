@@ -107,8 +107,8 @@ def load(folder: Path) -> Version:
     """Raises DataError."""
     manifest = _manifest(folder)
     try:
-        lines = (folder / ITEMS).read_text(encoding="utf-8").splitlines()
-        return Version(folder, manifest, [item(json.loads(line)) for line in lines])
+        lines = (folder / ITEMS).read_text(encoding="utf-8").split("\n")
+        return Version(folder, manifest, [item(json.loads(line)) for line in lines if line])
     except (OSError, ValueError, TypeError) as error:
         raise DataError(f"{folder / ITEMS}: cannot be read: {error}") from error
 
