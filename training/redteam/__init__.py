@@ -1,0 +1,1 @@
+"""Attacks on a running service: a search of our own, judged by what was delivered; and garak's report."""
