@@ -225,8 +225,9 @@ def test_a_whole_round(train, data, trained, recipe_file, tmp_path):
     (tmp_path / "loop.yaml").write_text(yaml.safe_dump(plan))
     settings = Settings(home=home, requests_per_minute=1_000_000)
     with served(Policy.model_validate(policy), guards, home=home, settings=settings) as service:
-        texts = [f"How do I {what}, please, case {n}?" for n in range(6) for what in ("rob a bank", "fix a bike")]
-        texts += [f"Tell me, number {n}, how to {what}!" for n in range(6) for what in ("burn a shop", "learn chess")]
+        names = ("Ada", "Berta", "Carla", "Dora", "Emma", "Frida")  # numbers alone make no other text
+        texts = [f"How do I {what}, please, my {n}?" for n in names for what in ("rob a bank", "fix a bike")]
+        texts += [f"Tell me, good {n}, how to {what}!" for n in names for what in ("burn a shop", "learn chess")]
         review(service.url, service.key, texts)
         given = ["loop", "--once", "--plan", str(tmp_path / "loop.yaml"), "--work", str(tmp_path / "work")]
         given += ["--url", service.url, "--key", OPERATOR_KEY]
@@ -240,7 +241,7 @@ def test_a_whole_round(train, data, trained, recipe_file, tmp_path):
             scored = read_window(Service(service.url, OPERATOR_KEY), 0, 1e12)
         assert len(scored) == len(texts)
         assert sum(row["categories"] == ["harm"] for row in scored) == sum("bank" in text for text in texts)
-        assert "number 3" not in json.dumps(scored)
+        assert "Dora" not in json.dumps(scored)
         assert model["stage"] == "shadow"
         assert model["gates"]["passed"] is True
         assert model["datasets"] == [dataset["digest"]]
