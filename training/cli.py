@@ -19,6 +19,7 @@ VERBS: Final = {
     "promote": ("promote", "Gates, then the registry: check, register, shadow, canary, enforce, rollback, status."),
     "loop": ("loop", "Learn again when there is reason to: dataset, training, gates, shadow; then a person is asked."),
     "annotate": ("annotate", "Let a language model propose labels; how far people agree with it."),
+    "noise": ("noise", "Rows whose label is likely wrong, by cleanlab."),
     "redteam": ("redteam.cli", "Attack a running service; what gets through goes to reviewers. replay, garak."),
     "drift": ("drift", "Hold the traffic's scores against a frozen window."),
     "pretrain": ("pretrain", "Pre-train the LLM (causal) or a guard's encoder (masked) on texts of one's own."),
