@@ -27,8 +27,8 @@ class Service:
     """A service and the key to it: an operator's, or an admin's for what overrides a gate."""
 
     def __init__(self, url: str = URL, key: str | None = None) -> None:
-        self.url, self._key = url.rstrip("/"), key or os.environ.get(KEY, "")
-        if not self._key:
+        self.url, self.key = url.rstrip("/"), key or os.environ.get(KEY, "")
+        if not self.key:
             raise ServiceError(f"no key: give --key, or set {KEY} (sluicegate keys create --role operator makes one)")
 
     def get(self, path: str, **query: str) -> Any:
@@ -48,7 +48,7 @@ class Service:
     async def _asked(
         self, method: str, path: str, body: Mapping[str, Any] | None, query: Mapping[str, str] | None
     ) -> str:
-        headers = {"authorization": f"Bearer {self._key}"}
+        headers = {"authorization": f"Bearer {self.key}"}
         timeout = aiohttp.ClientTimeout(total=TIMEOUT_S)
         try:
             async with (
