@@ -54,7 +54,7 @@ class Settings(BaseSettings):
     oidc_client_id: str | None = Field(None, description="what the console is called at that provider")
     oidc_client_secret: SecretStr | None = Field(None, description="its secret there; without one PKCE stands alone")
     oidc_roles_claim: str = Field("groups", description="claim of the ID token that tells roles")
-    oidc_roles: dict[str, str] = Field({}, description="roles by values of that claim: {\"staff\": \"moderator\"}")
+    oidc_roles: dict[str, str] = Field({}, description='roles by values of that claim: {"staff": "moderator"}')
     console_blind_share: float = Field(
         0.3, ge=0, le=1, description="share of items whose guard scores a reviewer sees only after deciding"
     )

@@ -1,4 +1,4 @@
-"""Trains a reward model from pairs: sluicegate-train reward --recipe training/recipes/reward.yaml --out var/llm/reward."""
+"""Trains a reward model from pairs: sluicegate-train reward --recipe training/recipes/reward.yaml --out var/reward."""
 
 from collections.abc import Sequence
 from pathlib import Path

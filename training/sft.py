@@ -1,4 +1,4 @@
-"""Instruction tuning on preferred answers: sluicegate-train sft --recipe training/recipes/sft.yaml --out var/llm/sft."""
+"""Instruction tuning on preferred answers: sluicegate-train sft --recipe training/recipes/sft.yaml --out var/sft."""
 
 from collections.abc import Sequence
 from pathlib import Path

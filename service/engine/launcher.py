@@ -120,6 +120,8 @@ class EngineProcess:
         flags += ["--disable-uvicorn-access-log", *self.model.flags]
         if not has_nvidia_gpu():
             flags += ["--enforce-eager"]  # docs/decisions/002-engine-process.md
+            # vLLM 0.32 on a CPU dies of a seeded prompt that is read in parts: any caller could end the engine
+            flags += ["--no-enable-chunked-prefill"]
         if self._lora:
             flags += ["--enable-lora", "--max-loras", "4", "--max-lora-rank", "64"]
         return flags + shlex.split(self._arguments)

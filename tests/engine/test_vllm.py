@@ -57,6 +57,13 @@ async def test_chat_answers(vllm: VllmClient):
     assert deltas[-1].text == ""
 
 
+async def test_a_long_seeded_prompt_is_no_way_to_end_the_engine(vllm: VllmClient):
+    """A prompt longer than one step of the engine reads, with a seed, is answered, and so is what comes after it."""
+    long = [{"role": "user", "content": "cat " * 3800}]
+    assert finish(await ask(vllm, messages=long, seed=1, temperature=1, max_tokens=2))
+    assert "Paris" in texts(await ask(vllm))[0]
+
+
 async def test_turns(vllm: VllmClient):
     """Earlier turns of a conversation are part of what is answered."""
     messages = [
