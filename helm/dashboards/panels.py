@@ -287,6 +287,9 @@ ENGINE: Final = Dashboard(
     "Sluicegate: engine",
     (
         Panel("Reached by gateways", {"{{pod}}": gauge("sluicegate_engine_up", "max", "pod")}, kind="stat", steps=GOOD),
+        Panel("Asked by gateways", {"{{engine}}": gauge("sluicegate_pool_engine_up", "min", "engine")}, kind="stat"),
+        Panel("Tokens awaited, by engine", {"{{engine}}": gauge("sluicegate_pool_engine_tokens", by="engine")}),
+        Panel("Asked again elsewhere", {"retries": rate("sluicegate_pool_retries_total")}, "reqps"),
         Panel("Running", {"{{pod}}": gauge("vllm:num_requests_running", by="pod")}),
         Panel("Waiting", {"{{pod}}": gauge("vllm:num_requests_waiting", by="pod")}),
         Panel("KV cache in use", {"{{pod}}": gauge("vllm:kv_cache_usage_perc", "max", "pod")}, "percentunit"),
@@ -305,4 +308,30 @@ ENGINE: Final = Dashboard(
     ),
 )
 
-DASHBOARDS: Final = (OVERVIEW, GATE, GUARDS, REVIEW, ENGINE)
+LEARNING: Final = Dashboard(
+    "learning",
+    "Sluicegate: learning",
+    (
+        Panel("Registry", {"read": gauge("sluicegate_registry_up", "min")}, kind="stat", width=4, steps=GOOD),
+        Panel(
+            "Where versions stand",
+            {"": gauge("sluicegate_guard_stage", "max", "guard, version, digest, stage")},
+            kind="table",
+            width=20,
+            what="configured: what a gateway was started with; enforced, canary, shadow: by the registry",
+        ),
+        Panel("Swaps", {"{{guard}} {{outcome}}": rate("sluicegate_guard_swaps_total", "guard, outcome")}, "ops"),
+        Panel(
+            "Judged in shadow",
+            {"{{version}} {{outcome}}": rate("sluicegate_guard_beside_total", "version, outcome")},
+            "ops",
+            what="dropped: the shadow was busy, and nobody waits for it",
+        ),
+        Panel("Drift", {"{{series}}": gauge("sluicegate_drift_psi", "max", "series")}, what="population stability"),
+        Panel("Drift alarms", {"alarms": gauge("sluicegate_drift_alarms", "max")}, kind="stat", steps=BAD),
+        Panel("Overturned", {"{{category}}": gauge("sluicegate_overturn_rate", "max", "category")}, "percentunit"),
+        Panel("Let pass and harmful", {"{{bound}}": gauge("sluicegate_missed_rate", "max", "bound")}, "percentunit"),
+    ),
+)
+
+DASHBOARDS: Final = (OVERVIEW, GATE, GUARDS, REVIEW, ENGINE, LEARNING)
