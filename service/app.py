@@ -30,23 +30,16 @@ from service.learning.standing import Load, Watch, guard_of
 from service.ledger.crypto import SealError
 from service.ledger.keys import KeyRing
 from service.ledger.ledger import SqlLedger
-from service.ledger.shipper import Stats
-from service.ledger.store import Store, StoreError
+from service.ledger.store import StoreError
 from service.policies import PoliciesInForce, coverage_of, reach_of
-from service.review.entries import counts
-from service.review.quality import Quality, quality
-from service.review.reviewer import Reviewer
-from service.review.reviewer import Role as Duty
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.transport import HttpTransport
+from service.watches import OFTEN_S, QUALITY_S, QUEUES_S, EngineWatch, LedgerWatch, QualityWatch, QueuesWatch, every
 
 if TYPE_CHECKING:
     from service.telemetry.tracing import Tracing
 
-WATCH_S: Final = 5.0
-QUEUES_S: Final = 20.0
-QUALITY_S: Final = 300.0
 DEFAULT_TENANT: Final = "default"
 IN_FORCE: Final = "in_force.json"  # under home: which versions the database named last
 log = structlog.get_logger(__name__)
@@ -111,7 +104,7 @@ async def assembled(
 
     When `nudged` is set the policy file is looked at, without waiting for the next time.
     """
-    metrics, state = Metrics(), _State()
+    metrics = Metrics()
     async with AsyncExitStack() as stack:
         try:
             ledger = SqlLedger(settings)
@@ -148,11 +141,12 @@ async def assembled(
             beside=learned.beside,
         )
         keys, made = await _keys(settings, ledger)
+        engine_watch = EngineWatch(engine, metrics)
         watches = (
-            _watch_engine(gate, metrics, state),
-            _watch_ledger(ledger, metrics),
-            _watch_queues(ledger.store, metrics),
-            _watch_review(ledger.store, metrics),
+            every(OFTEN_S, engine_watch),
+            every(OFTEN_S, LedgerWatch(ledger, metrics)),
+            every(QUEUES_S, QueuesWatch(ledger.store, metrics)),
+            every(QUALITY_S, QualityWatch(ledger.store, metrics)),
             registry.run(settings.registry_watch_s),
             policies.watch(settings.policy_watch_s, nudged or asyncio.Event()),
         )
@@ -173,7 +167,7 @@ async def assembled(
             return ledger.writable
 
         def engine_up() -> bool:
-            return state.engine_up
+            return engine_watch.up
 
         api = Api(gate, keys, settings, metrics, learned.guards, ready, told, ledger.store, engine_up, at_work)
         if tracing:
@@ -221,81 +215,6 @@ async def _keys(settings: Settings, ledger: SqlLedger) -> tuple[Keys, dict[str, 
     except (SQLAlchemyError, OSError) as error:
         log.error("keys_unreadable", error=type(error).__name__)
     return keys, made
-
-
-@dataclass(slots=True)
-class _State:
-    """What was seen when it was last looked at."""
-
-    engine_up: bool = True
-
-
-async def _watch_engine(gate: Gate, metrics: Metrics, state: _State) -> None:
-    while True:
-        state.engine_up = await gate.engine.ready()
-        metrics.engine_up.set(state.engine_up)
-        await asyncio.sleep(WATCH_S)
-
-
-async def _watch_ledger(ledger: SqlLedger, metrics: Metrics) -> None:
-    """Refreshes what cannot be counted as it happens. Apart from the engine: a database may keep silent for long."""
-    while True:
-        try:
-            _show(await ledger.stats(), metrics)
-        except Exception as error:  # figures are not worth the service
-            log.error("figures_unreadable", error=type(error).__name__)
-        await asyncio.sleep(WATCH_S)
-
-
-async def _watch_queues(store: Store, metrics: Metrics) -> None:
-    """What waits, often enough for targets of minutes."""
-    everybody = Reviewer("metrics", frozenset(Duty))
-    while True:
-        try:
-            for count in await counts(store, everybody):
-                metrics.review_oldest_seconds.labels(count.queue).set(count.oldest_s)
-                metrics.review_overdue.labels(count.queue).set(count.overdue)
-                metrics.review_late_seconds.labels(count.queue).set(count.late_s)
-        except Exception as error:  # figures are not worth the service
-            log.error("queue_figures_unreadable", error=type(error).__name__)
-        await asyncio.sleep(QUEUES_S)
-
-
-async def _watch_review(store: Store, metrics: Metrics) -> None:
-    """How review goes: too much to count as often as the rest."""
-    while True:
-        try:
-            show_quality(await quality(store, draws=1), metrics)
-        except Exception as error:  # figures are not worth the service
-            log.error("review_figures_unreadable", error=type(error).__name__)
-        await asyncio.sleep(QUALITY_S)
-
-
-def show_quality(found: Quality, metrics: Metrics) -> None:
-    """Puts figures of review into the metrics; what there is no figure of is left as it was."""
-    for overturn in found.overturns:
-        if (rate := overturn.over_block.rate) is not None:
-            metrics.overturn_rate.labels(overturn.guard, overturn.category).set(rate.value)
-    for queue, by_question in found.by_queue.items():
-        for question, agreed in by_question.items():
-            if (alpha := agreed.krippendorff.value) is not None:
-                metrics.agreement.labels(queue, question).set(alpha)
-    if (missed := found.missed.rate) is not None:
-        for bound in ("low", "value", "high"):
-            metrics.missed_rate.labels(bound).set(getattr(missed, bound))
-
-
-def _show(stats: Stats, metrics: Metrics) -> None:
-    metrics.spool_backlog.set(stats.records)
-    metrics.spool_bytes.set(stats.bytes)
-    metrics.spool_oldest_seconds.set(stats.oldest_s)
-    metrics.spool_damaged_bytes.set(stats.damaged_bytes)
-    metrics.spool_refused.set(stats.refused_exchanges)
-    metrics.spool_room_bytes.set(stats.room_bytes)
-    metrics.spool_short.set(stats.short)
-    metrics.spool_shed.set(stats.shed_exchanges)
-    metrics.database_up.set(stats.database_up)
-    metrics.review_open.set(stats.review_open)
 
 
 async def _ended(task: "asyncio.Task[None]") -> None:

@@ -15,7 +15,15 @@ from service.api.feedback import FeedbackRequest
 from service.api.learning import DatasetRequest, ModelRequest, RollbackRequest, RunRequest, StageRequest
 from service.api.moderations import ModerationRequest
 from service.api.response_schemas import ResponsesRequest
-from service.api.review import ClaimRequest, DecideRequest, NextRequest, RevealRequest, SkipRequest, UndoRequest
+from service.api.review import (
+    ClaimRequest,
+    DecideRequest,
+    ItemsRequest,
+    NextRequest,
+    RevealRequest,
+    SkipRequest,
+    UndoRequest,
+)
 from service.api.schemas import ChatRequest, CompletionRequest
 from service.gate.exchange import EngineUnavailable, GateError, GuardUnavailable, Json, Overloaded, Refused
 from service.review.appeals import Status
@@ -23,6 +31,7 @@ from service.review.appeals import Status
 REQUESTS: Final = (
     ChatRequest, CompletionRequest, ResponsesRequest, EmbeddingsRequest, ModerationRequest, ExplainRequest,
     FeedbackRequest, AppealRequest, NextRequest, RevealRequest, DecideRequest, UndoRequest, SkipRequest, ClaimRequest,
+    ItemsRequest,
     DatasetRequest, RunRequest, ModelRequest, StageRequest, RollbackRequest
 )  # fmt: skip
 REF: Final = "#/components/schemas/"
@@ -157,6 +166,7 @@ SCHEMAS: Final[Json] = {
             "languages": {"type": "object"},
             "streaming": _STRING,
             "cells": _LIST,
+            "beside": _LIST,
         }
     ),
     "Feedback": _object({"id": _STRING, "object": {"const": "feedback"}, "exchange_id": _STRING, "kind": _STRING}),
@@ -170,6 +180,7 @@ SCHEMAS: Final[Json] = {
         {"object": {"const": "review.claim"}, "token": _MAYBE, "leased_until": {"type": ["number", "null"]}}
         | {"item": {"oneOf": [{"$ref": REF + "ReviewItem"}, {"type": "null"}]}}
     ),
+    "ReviewItemsAsked": _object({"object": {"const": "list"}, "data": _LIST}),
     "ReviewDone": _object(
         {"object": {"const": "review.done"}},
         decision_id=_STRING,

@@ -7,7 +7,7 @@ from typing import Annotated, Any
 import sqlalchemy as sa
 from pydantic import Field, StringConstraints
 
-from service.api.feedback import MOST_CHARS
+from service.api.feedback import MOST_CHARS, ExchangeId
 from service.api.schemas import Id, Name, Strict
 from service.gate.exchange import Caller, Json, Role
 from service.ledger.desk import ClaimRow
@@ -28,6 +28,22 @@ class NextRequest(Strict):
     """Which queues to serve from, in no order: what is due first comes first."""
 
     queues: Annotated[list[Name], Field(min_length=1, max_length=16)] | None = None
+
+
+class PickedItem(Strict):
+    """An exchange to be asked about."""
+
+    exchange_id: ExchangeId
+    reason: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")] = Field(
+        description="by what it was chosen, such as threshold or random"
+    )
+    inclusion_probability: Annotated[float, Field(gt=0, le=1)]
+
+
+class ItemsRequest(Strict):
+    """What is to be asked about."""
+
+    items: Annotated[list[PickedItem], Field(min_length=1, max_length=5000)]
 
 
 class ClaimRequest(Strict):

@@ -1,42 +1,24 @@
 """Routes of those who pick what to label next: what nobody was asked about yet, and what is to be asked about."""
 
 from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Any
 
 import orjson
 from fastapi import APIRouter, Request
-from pydantic import Field, StringConstraints
 from starlette.responses import Response
 
 from service.api import examples_review as examples
 from service.api.body import BadRequest, JsonResponse
 from service.api.deps import Api
-from service.api.feedback import ExchangeId
 from service.api.openapi import errors as fails
 from service.api.openapi import request_body, success
 from service.api.parsed import body_of
 from service.api.record import record
-from service.api.schemas import Strict
+from service.api.review import ItemsRequest
 from service.ledger import audit
 from service.review.selection import Picked, ask_about, unreviewed
 
 MOST: int = 20_000
-
-
-class PickedItem(Strict):
-    """An exchange to be asked about."""
-
-    exchange_id: ExchangeId
-    reason: Annotated[str, StringConstraints(pattern=r"^[a-z][a-z0-9_-]{0,63}$")] = Field(
-        description="by what it was chosen, such as threshold or random"
-    )
-    inclusion_probability: Annotated[float, Field(gt=0, le=1)]
-
-
-class ItemsRequest(Strict):
-    """What is to be asked about."""
-
-    items: Annotated[list[PickedItem], Field(min_length=1, max_length=5000)]
 
 
 def selecting(api: Api) -> APIRouter:

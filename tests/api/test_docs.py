@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from prometheus_client import Counter
 
-from service.api import errors, learning, review, selecting
+from service.api import errors, learning, review
 from service.api.appeals import AppealRequest
 from service.api.auth import ACCESS, ANYBODY
 from service.api.embeddings import EmbeddingsRequest
@@ -37,7 +37,7 @@ MODELS = {
     "/v1/review/skip": review.SkipRequest,
     "/v1/review/heartbeat": review.ClaimRequest,
     "/v1/review/release": review.ClaimRequest,
-    "/v1/review/items": selecting.ItemsRequest,
+    "/v1/review/items": review.ItemsRequest,
     "/v1/learning/datasets": learning.DatasetRequest,
     "/v1/learning/runs": learning.RunRequest,
     "/v1/learning/models": learning.ModelRequest,

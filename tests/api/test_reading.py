@@ -29,6 +29,7 @@ def test_coverage(http):
         "name": "words",
         "version": "1",
         "digest": WordGuard(WORDS).digest,
+        "stage": "configured",
         "categories": sorted(WORDS),
         "languages": {"en": {}},
     }

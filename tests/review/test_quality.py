@@ -3,7 +3,6 @@ import random
 import pytest
 import sqlalchemy as sa
 
-from service.app import show_quality
 from service.ledger.desk import DecisionRow, ReviewItem
 from service.review.adjudication import adjudicate
 from service.review.claims import claim
@@ -12,6 +11,7 @@ from service.review.intake import make_gold
 from service.review.quality import Share, miss_rate, quality
 from service.review.reviewed import Reviewed, Said, conclusion
 from service.telemetry.metrics import Metrics
+from service.watches import show_quality
 from tests.review.conftest import ADA, BOB, LEA
 from tests.store.events import clean
 
