@@ -12,7 +12,7 @@ from service.api.body import BadRequest, JsonResponse
 from service.api.deps import Api
 from service.api.openapi import errors as fails
 from service.api.openapi import request_body, success
-from service.api.parsed import body_of
+from service.api.parsed import body_of, query
 from service.api.record import record
 from service.learning.lineage import add_dataset, add_model, add_run, datasets, models
 from service.learning.lineage import model as found_model
@@ -160,7 +160,7 @@ def exporting(api: Api) -> APIRouter:
         openapi_extra={"parameters": [what]},
     )
     async def export(request: Request) -> Response:
-        name = request.query_params.get("what", "guards")
+        name = query(request, "what").get("what", "guards")
         if (feed := next((of for known, of in FEEDS.items() if known == name), None)) is None:
             raise BadRequest(f"what: one of {', '.join(FEEDS)}.", "what")
         async with record(api) as store:

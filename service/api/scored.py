@@ -9,6 +9,7 @@ from starlette.responses import Response
 from service.api.body import BadRequest
 from service.api.deps import Api
 from service.api.openapi import errors as fails
+from service.api.parsed import query
 from service.api.record import record
 from service.learning.scores import scored
 
@@ -37,7 +38,7 @@ def scoring(api: Api) -> APIRouter:
 
 
 def _moment(request: Request, name: str, otherwise: float) -> float:
-    given = request.query_params.get(name)
+    given = query(request, "since", "until").get(name)
     try:
         value = otherwise if given is None else float(given)
     except ValueError:

@@ -12,7 +12,7 @@ from service.api.body import BadRequest, JsonResponse
 from service.api.deps import Api
 from service.api.openapi import errors as fails
 from service.api.openapi import request_body, success
-from service.api.parsed import body_of
+from service.api.parsed import body_of, query
 from service.api.record import record
 from service.api.review import ItemsRequest
 from service.ledger import audit
@@ -36,7 +36,7 @@ def selecting(api: Api) -> APIRouter:
         openapi_extra={"parameters": [limit]},
     )
     async def candidates(request: Request) -> Response:
-        given = request.query_params.get("limit", "5000")
+        given = query(request, "limit").get("limit", "5000")
         if not given.isascii() or not given.isdigit() or not 1 <= int(given[:9]) <= MOST:
             raise BadRequest(f"limit: a number of 1 to {MOST}.", "limit")
         async with record(api) as store:
