@@ -7,12 +7,16 @@ import httpx
 import pytest
 import sqlalchemy as sa
 
+from service.learning.lineage import add_dataset
 from service.ledger.desk import UserRow
 from service.ledger.routing import item_id
 from service.review.console.app import _PAGES
 from service.review.console.auth import ACCESS, COOKIE
 from service.review.console.headers import POLICY
+from tests.console.test_learning import DIGEST, register
 from tests.console.world import PASSWORD, ROLES
+
+VERSION = "0.0"
 
 
 @pytest.fixture(scope="module")
@@ -27,6 +31,13 @@ def client(desk):
     yield make
     for one in made:
         one.close()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def version(desk):
+    """A version of a guard, for the pages about one."""
+    desk.run(add_dataset(desk.store, "reviewed", "d" * 12, DIGEST, {}, desk.ids, "key_train"))
+    register(desk, VERSION, True, "A card.")
 
 
 @pytest.fixture(scope="module")
@@ -45,7 +56,8 @@ def csrf(page):
 
 
 def at(path, desk):
-    return path.format(item_id=item_id(desk.ids[0], "flagged"), login="ada", task_id="none")
+    known = {"login": "ada", "task_id": "none", "name": "default", "version": VERSION}
+    return path.format(item_id=item_id(desk.ids[0], "flagged"), **known)
 
 
 def test_every_page_has_its_roles():

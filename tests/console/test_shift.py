@@ -34,8 +34,8 @@ def own(request, tmp_path):
 
     def make(count=2, **settings):
         context = world(tmp_path / str(len(worlds)), ("ada", "bob"), **database, **settings)
-        worlds.append(context)
         made = context.__enter__()
+        worlds.append(context)
         sow(made, count)
         return made
 

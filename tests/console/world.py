@@ -3,6 +3,7 @@
 import asyncio
 import socket
 import threading
+import time
 import uuid
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -102,7 +103,10 @@ def world(home, logins=(), **changes):
     made.api, made.console = (f"http://127.0.0.1:{one.getsockname()[1]}" for one in sockets)
     thread = threading.Thread(target=lambda: asyncio.run(_serve(made, sockets, logins, started, stopped)), daemon=True)
     thread.start()
-    assert started.wait(240), "the service did not start"
+    until = time.monotonic() + 240
+    while not started.wait(0.1):
+        assert thread.is_alive(), "the service ended at its start"
+        assert time.monotonic() < until, "the service did not start"
     try:
         yield made
     finally:
@@ -113,9 +117,10 @@ def world(home, logins=(), **changes):
 
 
 async def _serve(made, sockets, logins, started, stopped):
-    made.ledger, made.loop = SqlLedger(made.settings), asyncio.get_running_loop()
+    made.store, made.loop = open_store(made.settings), asyncio.get_running_loop()
+    await made.store.migrate()
+    made.ledger = SqlLedger(made.settings)
     await made.ledger.start()
-    made.store = open_store(made.settings)
     metrics = Metrics()
     async with BatchedJudges([WordGuard(WORDS)], metrics) as judges:
         engine = ParrotEngine()
