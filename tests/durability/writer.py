@@ -10,6 +10,8 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import structlog
+
 from service.ledger.ledger import SqlLedger
 from service.ledger.spool import Spool
 from service.settings import Settings
@@ -72,4 +74,5 @@ def nursery() -> None:
 
 
 if __name__ == "__main__":
+    structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # stdout is for answers
     nursery()
