@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Builds the images with buildah, and the bill of materials with syft where it is. Example: helm/images.sh gateway training
 # Where Python's image cannot be pulled it is made of Debian's Python by debootstrap (as root), for tests: BASE=debian helm/images.sh
-# BUILD_FLAGS are for this network: "-v /etc/pip.conf:/etc/pip.conf:ro", say.
+# MIRROR is a Debian mirror other than debootstrap's own; BUILD_FLAGS are for this network: "-v /etc/pip.conf:/etc/pip.conf:ro", say.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 flags=(--isolation chroot --layers)
@@ -11,11 +11,11 @@ if [ "${BASE:-}" = debian ]; then
   if ! buildah inspect --type image docker.io/library/python:of-debian >/dev/null 2>&1; then
     work=$(mktemp -d)
     trap 'rm -rf "$work"' EXIT
-    debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$work/root" "${MIRROR:-http://deb.debian.org/debian}" >&2
-    ln -s python3 "$work/root/usr/bin/python"
-    rm -rf "$work"/root/var/cache/apt/archives/*.deb "$work"/root/var/lib/apt/lists/*
+    debootstrap --variant=minbase --include=python3,python3-venv,ca-certificates bookworm "$work/base" ${MIRROR:+"$MIRROR"} >&2
+    ln -s python3 "$work/base/usr/bin/python"
+    rm -rf "$work"/base/var/cache/apt/archives/*.deb "$work"/base/var/lib/apt/lists/*
     made=$(buildah from scratch)
-    buildah copy "$made" "$work/root" / >&2
+    buildah copy "$made" "$work/base" / >&2
     buildah commit --rm "$made" docker.io/library/python:of-debian >&2
   fi
 fi
