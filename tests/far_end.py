@@ -15,6 +15,13 @@ from aiohttp import web
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
+def free_port() -> int:
+    """A port for a process that cannot be told to take any."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return probe.getsockname()[1]
+
+
 @contextmanager
 def far_end(handler: Handler, ssl_context: ssl.SSLContext | None = None) -> Iterator[str]:
     """Answers every request with `handler` until the block ends; yields its address."""

@@ -7,7 +7,6 @@ import json
 import os
 import shutil
 import signal
-import socket
 import struct
 import subprocess
 import sys
@@ -23,7 +22,7 @@ from bench.postgres import Server
 from service.ledger.crypto import vault
 from service.ledger.models import Exchange
 from service.ledger.store import Store
-from tests.far_end import far_end
+from tests.far_end import far_end, free_port
 from tests.faults.cable import Cable
 from tests.gateway import SLUICEGATE, environment
 
@@ -56,12 +55,6 @@ output: {{card: {{action: redact}}, harm: {{}}}}
 WHO = {"name": "far", "version": "1", "digest": "f" * 64, "most_chars": 8000, "languages": None}
 COVERS = {"input": ["harm"], "output": ["harm"]}
 CLEAN = {"scores": {"harm": 0.0}}
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 class Process:
