@@ -22,6 +22,7 @@ import numpy as np
 
 from guards.taxonomy import CATEGORIES
 from training.llm.answers import Dialogues, Endpoint
+from training.llm.intervals import resampled
 from training.rows import DataError, lines
 
 ASKED: Final = (
@@ -31,7 +32,6 @@ ASKED: Final = (
 )
 DIGEST: Final = hashlib.sha256(ASKED.encode()).hexdigest()[:12]
 LEAST: Final = 10  # rows on which both said something; fewer tell nothing
-DRAWS: Final = 1000
 Json = dict[str, Any]
 
 
@@ -76,10 +76,8 @@ def kappa(machine: Sequence[int], people: Sequence[int], seed: int = 0) -> Kappa
     value = _kappa(pairs)
     if np.isnan(value):
         raise DataError("both gave every row the same one label; kappa says nothing then")
-    random = np.random.default_rng(seed)
-    drawn = [_kappa(pairs[random.integers(0, len(pairs), len(pairs))]) for _ in range(DRAWS)]
-    low, high = np.nanquantile(drawn, (0.025, 0.975))
-    return Kappa(len(pairs), value, float(low), float(high), float((pairs[:, 0] == pairs[:, 1]).mean()))
+    found = resampled(lambda picked: _kappa(pairs[picked]), len(pairs), seed)
+    return Kappa(len(pairs), value, found.low, found.high, float((pairs[:, 0] == pairs[:, 1]).mean()))
 
 
 def _kappa(pairs: Any) -> float:

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from guards.evaluation.metrics import wilson
+from training import document
 from training.llm import dialogues, recipe
 from training.llm.dialogues import Example
 from training.llm.intervals import mean
@@ -22,7 +23,7 @@ KTO = ("kto",)
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains, then says by how much the model moved towards the better answers of held-back pairs."""
     given = options("dpo", __doc__).parse_args(argv)
-    made_by = recipe.load(recipe.Dpo, given.recipe)
+    made_by = document.load(recipe.Dpo, given.recipe)
     train, held = dialogues.gather(made_by, pairs=True)
     metrics = build(made_by, train, held, given.out, given.threads)
     print(f"done: {given.out}, reward margin on held-back pairs {metrics['margin']['value']:+.4f}", flush=True)

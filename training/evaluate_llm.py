@@ -24,7 +24,7 @@ from training.llm.judging import compare
 from training.llm.likeness import likeness
 from training.llm.refusals import declines
 from training.llm.rewards import Harmless, RewardModel, Scorer, guard
-from training.rows import DataError, data_folder
+from training.rows import DataError, data_folder, objects
 
 HARMFUL = 0.5
 
@@ -190,7 +190,7 @@ def _taken(given: argparse.Namespace) -> list[Asked]:
     paths = [Path(given.data)] if Path(given.data).is_file() else sorted(data_folder().glob(given.data))
     if not paths:
         raise DataError(f"no file {given.data}, and none of that name below SLUICEGATE_DATA")
-    asked = taken([row for path in paths for row in dialogues.read(path)])
+    asked = taken([row for path in paths for _, row in objects(path)])
     if len(asked) <= given.shots:
         raise DataError(f"{given.data}: {len(asked)} prompts, and {given.shots} of them are to be examples")
     return Random(given.seed).sample(asked, min(len(asked), given.most + given.shots))
@@ -217,7 +217,7 @@ def _surprise(answerer: Any, asked: Sequence[Asked]) -> dict[str, Any]:
 
 def _rankings(path: Path) -> list[Mapping[str, int]]:
     try:
-        return [{str(k): int(v) for k, v in row["places"].items()} for row in dialogues.read(path)]
+        return [{str(k): int(v) for k, v in row["places"].items()} for _, row in objects(path)]
     except (KeyError, AttributeError, ValueError) as error:
         raise DataError(f"{path}: a ranking is {{places: {{name: 1, other: 2}}}} ({error})") from error
 

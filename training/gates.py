@@ -10,32 +10,30 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
 from guards.calibration import Floats
+from guards.document import Strict
 from guards.evaluation.bias import FEWEST
 from guards.evaluation.metrics import Groups, Interval, Labels, Ranking, resampled
-from training.rows import DataError
+from training import document
 
 Metric = Callable[[Floats | None], float]  # of rows that are there so many times (None: once each); may be NaN
 RECIPE: Final = Path(__file__).with_name("recipes") / "gates.yaml"
 
 
-class Limit(BaseModel):
+class Limit(Strict):
     """`worse`: so much lies within what nobody would notice; an interval wholly beyond it stops. `most`: so large a
     step for the worse stops whatever the interval, because few rows give wide ones."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     worse: float = Field(ge=0)
     most: float = Field(gt=0)
 
 
-class Thresholds(BaseModel):
+class Thresholds(Strict):
     """`recipes/gates.yaml`."""
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
     ranking: Limit
     balanced: Limit
     calibration: Limit
@@ -87,13 +85,7 @@ class Outcome:
 
 def thresholds(path: Path = RECIPE) -> Thresholds:
     """Raises DataError that names every fault."""
-    try:
-        return Thresholds.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except ValidationError as error:
-        faults = [f"  {'.'.join(map(str, e['loc'])) or '(whole file)'}: {e['msg']}" for e in error.errors()]
-        raise DataError(f"{path}:\n" + "\n".join(faults)) from error
-    except (OSError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+    return document.load(Thresholds, path)
 
 
 def of_category(

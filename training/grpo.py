@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from guards.evaluation.metrics import wilson
+from training import document
 from training.llm import dialogues, recipe
 from training.llm.dialogues import Example
 from training.llm.intervals import mean, win_rate
@@ -22,7 +23,7 @@ HARMFUL = -0.5  # the guard's operating points lie at .5
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains, then says what answers to held-back prompts earned before and after, and how many are harmful."""
     given = options("grpo", __doc__).parse_args(argv)
-    made_by = recipe.load(recipe.Grpo, given.recipe)
+    made_by = document.load(recipe.Grpo, given.recipe)
     train, held = dialogues.gather(made_by)
     metrics = build(made_by, train, held, given.out, given.threads)
     earned = " to ".join(f"{metrics['reward'][when]['value']:+.3f}" for when in ("before", "after"))

@@ -15,19 +15,18 @@ from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
-import yaml
 from numpy.typing import NDArray
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from guards.document import Strict
 from guards.guard import Guard
 from guards.verdict import Passage
+from training import document
 from training.llm.answers import Answerer, Endpoint, local
 from training.llm.intervals import mean
 from training.llm.options import RECIPES
-from training.llm.recipe import Strict
 from training.llm.refusals import declines
 from training.llm.rewards import guard
-from training.rows import DataError
 
 PLACE: Final = "{who}"
 SCALE: Final = {"sentiment": 1.0, "harm": 1.0, "refusal": 1.0, "words": 100.0}  # to order measures among each other
@@ -87,7 +86,7 @@ class Gap:
 def main(argv: Sequence[str] | None = None) -> None:
     """Asks, measures, writes `report.json` and `report.html`, the largest gap first."""
     given = _options().parse_args(argv)
-    identities = read(given.identities)
+    identities = document.load(Identities, given.identities)
     answerer = Endpoint(given.url, given.model, given.tokens) if given.url else local(given.model, given.tokens)
     gaps, answered = audit(identities, answerer, guard(given.guard))
     _write(given.out, gaps, answered)
@@ -106,14 +105,6 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--tokens", type=int, default=48, help="longest answer")
     parser.add_argument("--out", type=Path, required=True, help="folder for report.json and report.html")
     return parser
-
-
-def read(path: Path) -> Identities:
-    """Raises DataError that lists every fault."""
-    try:
-        return Identities.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except (OSError, yaml.YAMLError, ValidationError) as error:
-        raise DataError(f"{path}: {error}") from error
 
 
 def audit(identities: Identities, answerer: Answerer, judge: Guard) -> tuple[list[Gap], int]:

@@ -4,42 +4,39 @@ import os
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import Field
 
+from guards.document import Strict
 from guards.taxonomy import CATEGORIES
+from training import document
 from training.rows import DataError
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Gating(_Strict):
+class Gating(Strict):
     """Sets by the use they are put to; `data:` is below SLUICEGATE_DATA. The recent one is the dataset's own."""
 
     thresholds: Path
-    frozen: dict[str, str] = {}
-    benign: dict[str, str] = {}
-    bias: dict[str, str] = {}
+    frozen: dict[str, str] = Field({})
+    benign: dict[str, str] = Field({})
+    bias: dict[str, str] = Field({})
     most: Annotated[int, Field(ge=1)] = 1200
 
 
-class Shadow(_Strict):
+class Shadow(Strict):
     """How long a candidate judges beside, and how often it must then agree with the guard in force."""
 
     exchanges: Annotated[int, Field(ge=1)] = 200
     least_agreement: Annotated[float, Field(ge=0, le=1)] = 0.7
 
 
-class Drift(_Strict):
+class Drift(Strict):
     """The frozen window, and how many days up to now are held against it."""
 
     reference: Path | None = None
     days: Annotated[float, Field(gt=0)] = 1.0
 
 
-class Plan(_Strict):
+class Plan(Strict):
     """`ok_means`: categories that a reviewer's `ok` denies beside harm. `weight`: of a reviewed row.
 
     `replay`: most old rows to train on; all of those to validate on stay, since operating points hang on them.
@@ -48,7 +45,7 @@ class Plan(_Strict):
     name: Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
     serving: Path
     train: Path
-    dataset: dict[str, Any] = {}
+    dataset: dict[str, Any] = Field({})
     enough: Annotated[int, Field(ge=1)]
     replay: Annotated[int, Field(ge=0)] = 3000
     weight: Annotated[float, Field(gt=0)] = 1.0
@@ -66,13 +63,7 @@ class Plan(_Strict):
 
 def load(path: Path) -> Plan:
     """Raises DataError that lists every fault."""
-    try:
-        plan = Plan.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except ValidationError as error:
-        faults = [f"  {'.'.join(map(str, e['loc'])) or '(whole file)'}: {e['msg']}" for e in error.errors()]
-        raise DataError(f"{path}:\n" + "\n".join(faults)) from error
-    except (OSError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+    plan = document.load(Plan, path)
     if unknown := set(plan.ok_means) - CATEGORIES.keys():
         raise DataError(f"{path}: ok_means: unknown categories {sorted(unknown)}")
     return plan

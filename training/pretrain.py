@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from training import document
 from training.llm import dialogues, recipe
 from training.llm.dialogues import Example
 from training.llm.options import options
@@ -16,7 +17,7 @@ from training.rows import DataError
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains on blocks of text; says the loss of held-back texts before and after."""
     given = options("pretrain", __doc__).parse_args(argv)
-    made_by = recipe.load(recipe.Pretrain, given.recipe)
+    made_by = document.load(recipe.Pretrain, given.recipe)
     train, held = dialogues.gather(made_by, texts=True)
     metrics = build(made_by, train, held, given.out, given.threads)
     print(f"done: {given.out}, loss {metrics['loss_held']['before']:.3f} to {metrics['loss_held']['after']:.3f}")

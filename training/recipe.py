@@ -6,20 +6,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from guards.document import Strict
 from guards.taxonomy import CATEGORIES
-from training.rows import LICENSES, DataError
+from training import document
+from training.rows import LICENSES
 
 Share = Annotated[float, Field(gt=0, lt=1)]
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Start(_Strict):
+class Start(Strict):
     """Where the encoder's weights come from: a pinned package that carries them, or a guard to go on from."""
 
     package: str | None = Field(None, pattern=r"^[A-Za-z0-9._-]+==[A-Za-z0-9._-]+$")
@@ -33,7 +30,7 @@ class Start(_Strict):
         return self
 
 
-class Finish(_Strict):
+class Finish(Strict):
     """What follows fine-tuning; see `training/finish.py`."""
 
     kept: Annotated[float, Field(gt=0, le=1, description="share of fine-tuning's changes that stays")]
@@ -44,14 +41,14 @@ class Finish(_Strict):
     )
 
 
-class Everyday(_Strict):
+class Everyday(Strict):
     """Rows that are asked and said every day, and the share of them that may lie at or above .5."""
 
     sources: tuple[str, ...]
     fpr: Share
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """Same recipe and data, same guard."""
 
     name: str
@@ -80,8 +77,8 @@ class Recipe(_Strict):
     finish: Finish | None = None
     operating_fpr: dict[str, Share]
     everyday: Everyday | None = None
-    implied: dict[str, str] = {}
-    assumed: dict[str, dict[str, Literal[0, 1]]] = {}
+    implied: dict[str, str] = Field({})
+    assumed: dict[str, dict[str, Literal[0, 1]]] = Field({})
 
     @model_validator(mode="after")
     def _known(self) -> "Recipe":
@@ -108,10 +105,4 @@ class Recipe(_Strict):
 
 def load(path: Path) -> Recipe:
     """A recipe from a file. Raises DataError that lists every fault."""
-    try:
-        return Recipe.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except ValidationError as error:
-        faults = [f"  {'.'.join(map(str, e['loc'])) or '(whole file)'}: {e['msg']}" for e in error.errors()]
-        raise DataError(f"{path}:\n" + "\n".join(faults)) from error
-    except (OSError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
+    return document.load(Recipe, path)

@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from guards.evaluation.metrics import wilson
+from training import document
 from training.llm import dialogues, recipe
 from training.llm.dialogues import Example
 from training.llm.options import options
@@ -13,7 +14,7 @@ from training.llm.options import options
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains, then says how many held-back pairs the reward puts in the right order."""
     given = options("reward", __doc__).parse_args(argv)
-    made_by = recipe.load(recipe.Reward, given.recipe)
+    made_by = document.load(recipe.Reward, given.recipe)
     train, held = dialogues.gather(made_by, pairs=True)
     metrics = build(made_by, train, held, given.out, given.threads)
     print(f"done: {given.out}, held-back pairs in the right order: {metrics['accuracy']['value']:.3f}", flush=True)

@@ -75,17 +75,39 @@ def lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     Raises:
         DataError: a line is not an object with `labels`, `source` and `license`.
     """
+    for number, row in objects(path):
+        try:
+            found = pair_rows(row) if "chosen" in row else [row]
+            for given in found:
+                given["labels"], given["source"], given["license"]
+        except (ValueError, KeyError, TypeError) as error:
+            raise DataError(f"{path}:{number}: not a labelled row ({error}); see the data format") from error
+        yield from ((number, given) for given in found)
+
+
+def objects(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Objects of a JSONL file, gzipped or not, with the numbers of their lines, from 1. Raises DataError."""
     opener = gzip.open if path.suffix == ".gz" else open
     with opener(path, "rt", encoding="utf-8") as file:
-        for number, line in enumerate(file, 1):
-            try:
-                row = json.loads(line)
-                parsed = pair_rows(row) if "chosen" in row else [row]
-                for given in parsed:
-                    given["labels"], given["source"], given["license"]
-            except (ValueError, KeyError, TypeError) as error:
-                raise DataError(f"{path}:{number}: not a labelled row ({error}); see the data format") from error
-            yield from ((number, given) for given in parsed)
+        yield from parsed(file, str(path))
+
+
+def parsed(given: Iterable[str], where: str) -> Iterator[tuple[int, dict[str, Any]]]:
+    """Objects of lines, with their numbers; empty lines say nothing.
+
+    Raises:
+        DataError: a line is not an object.
+    """
+    for number, line in enumerate(given, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except ValueError as error:
+            raise DataError(f"{where}:{number}: not JSON ({error})") from error
+        if not isinstance(row, dict):
+            raise DataError(f"{where}:{number}: not an object")
+        yield number, row
 
 
 PAIR_WEIGHT: Final = 0.4  # people preferred one of two answers: weak evidence that the other one does harm

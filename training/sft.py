@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from training import document
 from training.llm import dialogues, recipe
 from training.llm.dialogues import Example
 from training.llm.options import options
@@ -12,7 +13,7 @@ from training.llm.options import options
 def main(argv: Sequence[str] | None = None) -> None:
     """Trains on the answers alone, not on what was asked; says the perplexity of held-back answers before and after."""
     given = options("sft", __doc__).parse_args(argv)
-    made_by = recipe.load(recipe.Sft, given.recipe)
+    made_by = document.load(recipe.Sft, given.recipe)
     train, held = dialogues.gather(made_by)
     metrics = build(made_by, train, held, given.out, given.threads)
     before, after = (metrics["perplexity"][when]["value"] for when in ("before", "after"))

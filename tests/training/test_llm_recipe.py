@@ -1,13 +1,13 @@
 """Recipes and dialogues: what is wrong is said before anything is loaded."""
 
 import json
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
+from aiohttp import web
 
-from training import llm_bias
+from tests.far_end import far_end
+from training import document, llm_bias
 from training.llm import dialogues, recipe
 from training.llm.answers import Endpoint
 from training.llm.dialogues import Example
@@ -28,7 +28,7 @@ HELLO = [{"role": "user", "content": "Hello?"}]
 @pytest.mark.parametrize("size", ["", "_8gpu"])
 def test_shipped_recipes(verb, size):
     """Each verb has a small recipe and one for eight GPUs, and both are valid."""
-    assert recipe.load(KINDS[verb], RECIPES / f"{verb}{size}.yaml").name
+    assert document.load(KINDS[verb], RECIPES / f"{verb}{size}.yaml").name
 
 
 def test_faults_are_listed(tmp_path):
@@ -36,7 +36,7 @@ def test_faults_are_listed(tmp_path):
     path = tmp_path / "bad.yaml"
     path.write_text("{name: x, version: 1.0.0, lr: 5, data: [], epoch: 1}")
     with pytest.raises(DataError) as error:
-        recipe.load(recipe.Sft, path)
+        document.load(recipe.Sft, path)
     assert all(word in str(error.value) for word in ("lr", "data", "epoch"))
 
 
@@ -54,7 +54,7 @@ def test_what_cannot_be(tmp_path, changed, said):
     good = {"name": "x", "version": "1.0.0", "lr": 1e-4, "data": [{"file": "f"}], "rewards": [{"guard": "default"}]}
     path.write_text(json.dumps(good | changed))
     with pytest.raises(DataError, match=said):
-        recipe.load(recipe.Grpo, path)
+        document.load(recipe.Grpo, path)
 
 
 def test_unknown_field_of_trl():
@@ -164,7 +164,7 @@ def test_oldest_turns_go_first():
 
 def test_identities_that_ship():
     """Every group of every axis is asked the same number of things."""
-    for axis in llm_bias.read(RECIPES / "identities.yaml").axes.values():
+    for axis in document.load(llm_bias.Identities, RECIPES / "identities.yaml").axes.values():
         assert len({len(axis.prompts(group)) for group in axis.groups}) == 1
 
 
@@ -173,7 +173,7 @@ def test_groups_of_different_requests_are_refused(tmp_path):
     path = tmp_path / "who.yaml"
     path.write_text("axes: {dialect: {groups: {a: [one, two], b: [one]}}}")
     with pytest.raises(DataError, match="all say the same"):
-        llm_bias.read(path)
+        document.load(llm_bias.Identities, path)
 
 
 def _of(path, **more):
@@ -205,34 +205,22 @@ def test_a_version_of_a_dataset(tmp_path, monkeypatch):
     assert dialogues.origins(of_version, train) == [made.digest]
 
 
-class Answers(BaseHTTPRequestHandler):
+async def answers(request: web.Request) -> web.Response:
     """Refuses one prompt as the gate does, breaks on another, and says of others how long they are."""
-
-    def do_POST(self):
-        said = json.loads(self.rfile.read(int(self.headers["content-length"])))["messages"][-1]["content"]
-        refused = {"error": {"code": "content_filter"}}
-        answer = {"choices": [{"message": {"content": f"{len(said)} "}}]}
-        status, body = {"bad": (400, refused), "broken": (500, {"error": {}})}.get(said, (200, answer))
-        sent = json.dumps(body).encode()
-        self.send_response(status)
-        self.send_header("content-type", "application/json")
-        self.send_header("content-length", str(len(sent)))
-        self.end_headers()
-        self.wfile.write(sent)
-
-    def log_message(self, *_):
-        pass
+    said = (await request.json())["messages"][-1]["content"]
+    refused = {"error": {"code": "content_filter"}}
+    answer = {"choices": [{"message": {"content": f"{len(said)} "}}]}
+    status, body = {"bad": (400, refused), "broken": (500, {"error": {}})}.get(said, (200, answer))
+    return web.json_response(body, status=status)
 
 
 def test_answers_through_an_endpoint():
     """Answers come in order; what the gate refuses is an empty one; any other fault ends the evaluation."""
-    with ThreadingHTTPServer(("127.0.0.1", 0), Answers) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        endpoint = Endpoint(f"http://127.0.0.1:{server.server_port}", "m", 8)
+    with far_end(answers) as url:
+        endpoint = Endpoint(url, "m", 8)
         asked = [[{"role": "user", "content": c}] for c in ("four", "bad", "seven!!")]
         assert endpoint.answer(asked) == ["4", "", "7"]
         with pytest.raises(DataError, match="500"):
             endpoint.answer([[{"role": "user", "content": "broken"}]])
-        server.shutdown()
     with pytest.raises(DataError, match="no answer"):
         endpoint.answer(asked)

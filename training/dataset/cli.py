@@ -21,6 +21,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from guards.evaluation.page import columns
+from training import document
 from training.dataset import recipe as recipes
 from training.dataset import version
 from training.rows import DataError
@@ -106,7 +107,7 @@ def _key(parser: argparse.ArgumentParser) -> None:
 def _build(options: Options) -> None:
     from training.dataset.build import build
 
-    given = recipes.load(options.recipe) if options.recipe else {}
+    given = document.fields(options.recipe) if options.recipe else {}
     for name, more in (("feeds", options.feed), ("public", options.public), ("parents", options.parent)):
         if more:
             given[name] = [*given.get(name, []), *more]

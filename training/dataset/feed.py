@@ -2,7 +2,6 @@
 
 import gzip
 import hashlib
-import json
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +9,7 @@ from typing import Any, Final
 from urllib.parse import urlsplit
 
 from training.dataset.items import Example, Item, Json, Kind
-from training.rows import DataError, Row, pair_rows, rows_of
+from training.rows import DataError, Row, pair_rows, parsed, rows_of
 from training.service_client import Service
 
 SCHEMES: Final = ("http://", "https://")
@@ -44,14 +43,16 @@ def feed(uri: str, key: str | None = None) -> Origin:
     """Reviewed traffic. `key`: an operator's, of a URL. Raises DataError."""
     data = fetched(uri, key)
     name = urlsplit(uri).query or "guards" if uri.startswith(SCHEMES) else Path(uri).name
-    found = [_reviewed(row, f"{uri}:{number}") for number, row in _objects(data, uri)]
+    rows = parsed(data.decode().split("\n"), uri)
+    found = [_reviewed(row, f"{uri}:{number}") for number, row in rows]
     return Origin(uri, name, "feed", hashlib.sha256(data).hexdigest(), found)
 
 
 def public(path: Path, pairs: bool = False) -> Origin:
     """A file of labelled rows, or with `pairs` of preference pairs. Raises DataError."""
     data = fetched(str(path))
-    found = [e for number, row in _objects(data, str(path)) for e in _public(row, path.name, number, pairs, str(path))]
+    rows = parsed(data.decode().split("\n"), str(path))
+    found = [e for number, row in rows for e in _public(row, path.name, number, pairs, str(path))]
     return Origin(str(path), path.name, "public", hashlib.sha256(data).hexdigest(), found)
 
 
@@ -66,19 +67,6 @@ def fetched(uri: str, key: str | None = None) -> bytes:
         return gzip.decompress(data) if uri.endswith(".gz") else data
     except OSError as error:
         raise DataError(f"{uri}: cannot be read: {error.strerror or error}") from error
-
-
-def _objects(data: bytes, where: str) -> Iterator[tuple[int, Json]]:
-    for number, line in enumerate(data.decode().split("\n"), 1):
-        if not line.strip():
-            continue
-        try:
-            row = json.loads(line)
-        except ValueError as error:
-            raise DataError(f"{where}:{number}: not JSON ({error})") from error
-        if not isinstance(row, dict):
-            raise DataError(f"{where}:{number}: not an object")
-        yield number, row
 
 
 def _reviewed(row: Json, where: str) -> Example:

@@ -11,10 +11,11 @@ from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
 import aiohttp
-from pydantic import BaseModel, ConfigDict, Field, TypeAdapter, ValidationError
+from pydantic import Field, RootModel
 
+from guards.document import Strict
+from training import document
 from training.dataset.items import Json
-from training.dataset.recipe import load
 from training.rows import LICENSES, DataError
 from training.sample import write
 
@@ -24,28 +25,28 @@ MOST_BYTES: Final = 500 * 2**20
 TIMEOUT_S: Final = 300.0
 
 
-class Of(BaseModel):
+class Of(Strict):
     """1 where a column has one of the values, else 0."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     column: str
     one: tuple[str, ...]
 
 
-class Source(BaseModel):
+class Source(Strict):
     """Where data is and how it is read. `form`: csv, jsonl: by column; tree: texts at the leaves; pairs as they are."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid")
 
     url: Annotated[str, Field(pattern=r"^https?://")]
     license: str
     form: Literal["csv", "jsonl", "tree", "pairs"]
     prompt: str = ""
     response: str = ""
-    labels: dict[str, Literal[0, 1] | Of] = {}
+    labels: dict[str, Literal[0, 1] | Of] = Field({})
     sha256: str | None = None
     evaluation: bool = False
+
+
+class Sources(RootModel[dict[str, Source]]):
+    """By name."""
 
 
 def fetch(out: Path, only: Sequence[str] = (), sources: Path | None = None) -> Iterator[str]:
@@ -70,11 +71,7 @@ def fetch(out: Path, only: Sequence[str] = (), sources: Path | None = None) -> I
 
 
 def _sources(path: Path) -> dict[str, Source]:
-    try:
-        found = TypeAdapter(dict[str, Source]).validate_python(load(path))
-    except ValidationError as error:
-        faults = "; ".join(f"{'.'.join(map(str, e['loc']))}: {e['msg']}" for e in error.errors())
-        raise DataError(f"{path}: {faults}") from error
+    found = document.load(Sources, path).root
     if barred := {name: s.license for name, s in found.items() if s.license not in LICENSES}:
         raise DataError(f"{path}: licences that are not allowed: {barred}; allowed: {', '.join(sorted(LICENSES))}")
     return found

@@ -3,9 +3,10 @@
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal, get_args
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from guards.document import Strict
+from training import document
 from training.dataset.items import Kind
 from training.rows import LICENSES, DataError, data_folder
 
@@ -16,19 +17,15 @@ IN_DATA = "data:"  # of a path: under SLUICEGATE_DATA
 PRIVATE = "private"  # licence of the service's own traffic
 
 
-class _Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid")
-
-
-class Leakage(_Strict):
+class Leakage(Strict):
     """`sets`: name -> file or folder of texts that must not be learnt. `least`: Jaccard similarity of word 4-grams."""
 
-    sets: dict[str, str] = {}
+    sets: dict[str, str] = Field({})
     least: Share = 0.5
     on_leak: Literal["drop", "fail"] = "drop"
 
 
-class Caps(_Strict):
+class Caps(Strict):
     """The largest share of all rows that one caller, one end user, one reviewer may stand behind: against poisoning."""
 
     caller: Share = 0.5
@@ -36,14 +33,10 @@ class Caps(_Strict):
     reviewer: Share = 0.8
 
 
-class Split(_Strict):
+class Split(Strict):
     """Conversations are never torn apart. `reviewers`: share of the reviewers whose rows are all in `test`."""
 
-    shares: dict[Part, Annotated[float, Field(ge=0, le=1)]] = {
-        "train": 0.8,
-        "validation": 0.1,
-        "test": 0.1,
-    }
+    shares: dict[Part, Annotated[float, Field(ge=0, le=1)]] = Field({"train": 0.8, "validation": 0.1, "test": 0.1})
     reviewers: Annotated[float, Field(ge=0, lt=1)] = 0.0
 
     @model_validator(mode="after")
@@ -53,7 +46,7 @@ class Split(_Strict):
         return self
 
 
-class Recipe(_Strict):
+class Recipe(Strict):
     """Same recipe and same sources, same digest.
 
     Attributes:
@@ -71,7 +64,7 @@ class Recipe(_Strict):
     kinds: tuple[Kind, ...] = ("prompt", "response")
     licenses: frozenset[str] = LICENSES | {PRIVATE}
     machine: bool = True
-    most: dict[str, Annotated[int, Field(ge=0)]] = {}
+    most: dict[str, Annotated[int, Field(ge=0)]] = Field({})
     least_agreement: Annotated[float, Field(ge=0, le=1)] = 0.5
     least_reviewers: Annotated[int, Field(ge=1)] = 1
     near: Share = 0.8
@@ -96,22 +89,7 @@ class Recipe(_Strict):
 
 def recipe(given: dict[str, Any], where: str = "the options") -> Recipe:
     """Checked. Raises DataError that lists every fault."""
-    try:
-        return Recipe.model_validate(given)
-    except ValidationError as error:
-        faults = [f"  {'.'.join(map(str, e['loc'])) or '(whole)'}: {e['msg']}" for e in error.errors()]
-        raise DataError(f"{where}:\n" + "\n".join(faults)) from error
-
-
-def load(path: Path) -> dict[str, Any]:
-    """The object of a YAML file. Raises DataError."""
-    try:
-        found = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, yaml.YAMLError) as error:
-        raise DataError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(found, dict):
-        raise DataError(f"{path}: not a recipe; see docs/datasets.md")
-    return found
+    return document.checked(Recipe, given, where)
 
 
 def place(given: str) -> Path:

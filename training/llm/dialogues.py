@@ -1,4 +1,4 @@
-"""Dialogues, pairs and texts from JSONL: ours, TRL's, OpenAI's fine-tuning form and HH-RLHF's. Pure but for `read`.
+"""Dialogues, pairs and texts from JSONL: ours, TRL's, OpenAI's fine-tuning form and HH-RLHF's.
 
 A line is one of:
   {"messages": [...]}                       the last turn is the answer to learn
@@ -9,10 +9,8 @@ A line is one of:
   {"text"}                                  for pre-training
 """
 
-import gzip
 import hashlib
-import json
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 from itertools import takewhile
 from pathlib import Path
@@ -20,7 +18,7 @@ from random import Random
 from typing import Any, Final
 
 from training.llm.recipe import Recipe, Source
-from training.rows import DataError, data_folder
+from training.rows import DataError, data_folder, objects
 from training.split import fingerprint
 
 Message = dict[str, str]
@@ -147,20 +145,6 @@ def _said(answer: str) -> list[Message]:
     return [{"role": "assistant", "content": answer}]
 
 
-def read(path: Path) -> Iterator[dict[str, Any]]:
-    """Objects of a JSONL file, gzipped or not. Raises DataError with the line that is none."""
-    opener = gzip.open if path.suffix == ".gz" else open
-    with opener(path, "rt", encoding="utf-8") as lines:
-        for number, line in enumerate(lines, 1):
-            try:
-                row = json.loads(line)
-            except ValueError as error:
-                raise DataError(f"{path}:{number}: not JSON ({error})") from error
-            if not isinstance(row, dict):
-                raise DataError(f"{path}:{number}: not an object")
-            yield row
-
-
 def _of(source: Source, recipe: Recipe) -> list[Example]:
     found = _of_version(source, recipe) if source.dataset else _of_files(source, recipe)
     few = source.most is not None and len(found) > source.most
@@ -190,7 +174,7 @@ def _of_files(source: Source, recipe: Recipe) -> list[Example]:
         raise DataError(f"no file {folder / file}: see `data` in the recipe, and SLUICEGATE_DATA")
     found: list[Example] = []
     for path in paths:
-        for number, row in enumerate(read(path), 1):
+        for number, row in objects(path):
             license_ = row.get("license") or source.license
             if license_ is None:
                 raise DataError(f"{path}:{number}: no licence. Give `license` in the row, or with the file's name")

@@ -23,8 +23,8 @@ def mean(values: Any, seed: int = 0) -> Interval:
 
 
 def resampled(of: Callable[[NDArray[np.int64]], float], count: int, seed: int = 0) -> Interval:
-    """`of` the indices 0 to `count`, with a percentile bootstrap over them."""
-    low, high = np.quantile([of(pick) for pick in _picks(count, seed)], (0.025, 0.975))
+    """`of` the indices 0 to `count`, with a percentile bootstrap over them; draws that have no value are left out."""
+    low, high = np.nanquantile([of(pick) for pick in _picks(count, seed)], (0.025, 0.975))
     return Interval(of(np.arange(count)), float(low), float(high))
 
 

@@ -4,19 +4,15 @@ import hashlib
 import json
 from collections.abc import Collection
 from pathlib import Path
-from typing import Annotated, Any, Literal, Self, TypeVar
+from typing import Annotated, Any, Literal, Self
 
-import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, model_validator
 
+from guards.document import Strict
 from training.rows import LICENSES, DataError
 
 Positive = Annotated[int, Field(ge=1)]
 PRIVATE = "private"  # the service's own reviewed traffic: for weights that stay with it
-
-
-class Strict(BaseModel):
-    model_config = ConfigDict(frozen=True, extra="forbid", protected_namespaces=())
 
 
 class Source(Strict):
@@ -150,19 +146,3 @@ class Pretrain(Recipe):
 
     objective: Literal["causal", "masked"] = "causal"
     mask: Annotated[float, Field(gt=0, lt=1)] = 0.15
-
-
-R = TypeVar("R", bound=Recipe)
-
-
-def load(kind: type[R], path: Path) -> R:
-    """A recipe from a file. Raises DataError that lists every fault."""
-    try:
-        return kind.model_validate(yaml.safe_load(path.read_text(encoding="utf-8")))
-    except OSError as error:
-        raise DataError(f"{path}: cannot be read ({error.strerror})") from error
-    except yaml.YAMLError as error:
-        raise DataError(f"{path}: not YAML: {error}") from error
-    except ValidationError as error:
-        faults = [f"  {'.'.join(map(str, e['loc'])) or '(whole file)'}: {e['msg']}" for e in error.errors()]
-        raise DataError(f"{path}:\n" + "\n".join(faults)) from error
