@@ -9,7 +9,14 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import aiohttp
+import sqlalchemy as sa
 from aiohttp import web
+from sqlalchemy.orm import InstrumentedAttribute
+
+from service.ledger.ledger import open_store
+from service.ledger.models import Exchange, VerdictRow
+from service.settings import Settings
 
 KEY = "sg-client-of-a-test"
 SLUICEGATE = Path(sys.executable).with_name("sluicegate")
@@ -74,3 +81,33 @@ async def gateway(home: Path, **settings: str) -> AsyncIterator[tuple[asyncio.su
         if process.returncode is None:
             process.kill()
         await process.wait()
+
+
+async def streamed(session: aiohttp.ClientSession, url: str, asked: str) -> tuple[str, str, str]:
+    """One stream: its exchange, its text, how it ended."""
+    body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": asked}]}
+    text, finish = "", ""
+    async with session.post(f"{url}/v1/chat/completions", json=body) as response:
+        assert response.status == 200, await response.text()
+        async for line in response.content:
+            if line.startswith(b"data: {"):
+                event = json.loads(line[6:])
+                assert "choices" in event, event
+                for choice in event["choices"]:
+                    text += choice["delta"].get("content") or ""
+                    finish = choice["finish_reason"] or finish
+        return response.headers["x-sluicegate-exchange"], text, finish
+
+
+async def stored(home: Path, column: InstrumentedAttribute[str]) -> tuple[dict[str, Exchange], dict[str, set[str]]]:
+    """Closed exchanges by id, and what their verdicts have in a column."""
+    store = open_store(Settings(home=home))
+    try:
+        async with store.read() as session:
+            exchanges = {e.id: e for e in await session.scalars(sa.select(Exchange))}
+            found: dict[str, set[str]] = {}
+            for exchange_id, value in await session.execute(sa.select(VerdictRow.exchange_id, column)):
+                found.setdefault(exchange_id, set()).add(value)
+        return exchanges, found
+    finally:
+        await store.close()

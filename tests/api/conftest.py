@@ -1,15 +1,14 @@
 """One service for the area: a word guard on both sides, a scripted engine behind."""
 
-import logging
 from collections.abc import Iterator
 
 import httpx
 import openai
 import pytest
-import structlog
 
 from guards.policy import Policy
 from tests.fakes import ScriptedEngine, WordGuard
+from tests.quiet import quiet
 from tests.serving import Served, served
 
 WORDS = {"harm": "dynamite", "toxicity": "dimwit", "secret": "hunter2"}
@@ -47,11 +46,10 @@ def http(service, engine) -> Iterator[httpx.Client]:
         yield http
 
 
-@pytest.fixture(autouse=True, scope="session")
+@pytest.fixture(autouse=True, scope="package")
 def _quiet() -> Iterator[None]:
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    yield
-    structlog.reset_defaults()
+    with quiet():
+        yield
 
 
 def error(response: httpx.Response, status: int = 400) -> dict:

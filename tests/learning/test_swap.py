@@ -6,15 +6,11 @@ import signal
 import time
 
 import aiohttp
-import sqlalchemy as sa
 
 from bench import report
-from service.ledger.ledger import open_store
-from service.ledger.models import Exchange, VerdictRow
-from service.settings import Settings
-from tests.gateway import KEY, gateway, wire
+from service.ledger.models import VerdictRow
+from tests.gateway import KEY, gateway, stored, streamed, wire
 from tests.learning.conftest import PROVE, guard_folder
-from tests.stream.test_reload import ask
 
 SWAPS = 100 if PROVE else 6
 STREAMS = 16
@@ -71,6 +67,14 @@ class Operator:
                 await asyncio.sleep(0.02)
 
 
+async def registered(operator: Operator, home) -> None:
+    for version in ("1", "2"):
+        manifest = json.loads((home / f"registry/models/default/{version}/guard.json").read_text())
+        told = {"kind": "guard", "name": "default", "version": version, "gates": {"passed": True}}
+        told |= {"digest": manifest["files"]["model.onnx"], "folder": f"models/default/{version}"}
+        await operator.post("", **told)
+
+
 async def test_versions_swap_and_roll_back_while_streams_run(tmp_path):
     """Each exchange is judged by one version to its end and its text is what that one makes of it; none is lost."""
     installed(tmp_path)
@@ -78,7 +82,7 @@ async def test_versions_swap_and_roll_back_while_streams_run(tmp_path):
 
     async def stream(session: aiohttp.ClientSession, url: str) -> None:
         while not done.is_set():
-            exchange, text, finish = await ask(session, url)
+            exchange, text, finish = await streamed(session, url, "write it")
             answers[exchange] = text, finish
 
     files = {"policy": str(tmp_path / "policy.yaml"), "guards": str(tmp_path / "guards.yaml")}
@@ -90,11 +94,7 @@ async def test_versions_swap_and_roll_back_while_streams_run(tmp_path):
         aiohttp.ClientSession(headers={"Authorization": f"Bearer {KEY}"}, connector=limit) as session,
     ):
         operator = Operator(admin, url)
-        for version in ("1", "2"):
-            manifest = json.loads((home / f"registry/models/default/{version}/guard.json").read_text())
-            told = {"kind": "guard", "name": "default", "version": version, "gates": {"passed": True}}
-            told |= {"digest": manifest["files"]["model.onnx"], "folder": f"models/default/{version}"}
-            await operator.post("", **told)
+        await registered(operator, home)
         streams = [asyncio.create_task(stream(session, url)) for _ in range(STREAMS)]
         await asyncio.sleep(0.5)
         for number in range(SWAPS):
@@ -107,7 +107,16 @@ async def test_versions_swap_and_roll_back_while_streams_run(tmp_path):
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), 60) == 0
 
-    exchanges, judged_by = await stored(home)
+    assert await mixtures(home, answers) == []
+    if PROVE:
+        figures = {"swaps": SWAPS, "streams": STREAMS, "exchanges": len(answers), "mixed": 0, "lost": 0}
+        figures |= {"in_force_after_s": {"median": sorted(waits)[SWAPS // 2], "highest": max(waits)}}
+        report.write("swap", "make prove (tests/learning/test_swap.py)", figures)
+
+
+async def mixtures(home, answers) -> list[tuple[str, str, str, str]]:
+    """Answers that are not what one version makes of the text; each version judged some."""
+    exchanges, judged_by = await stored(home, VerdictRow.digest)
     assert exchanges.keys() == answers.keys()
     mixed, used = [], set()
     for exchange_id, (text, finish) in answers.items():
@@ -118,23 +127,5 @@ async def test_versions_swap_and_roll_back_while_streams_run(tmp_path):
         whole = (finish, text) == ("stop", TEXT)
         if judged_by[exchange_id] != {scores["digest"]} or not (refused if WORDS[version] in TEXT else whole):
             mixed.append((exchange_id, version, finish, text))
-    assert mixed == []
     assert used == {"0", "1", "2"}
-    if PROVE:
-        figures = {"swaps": SWAPS, "streams": STREAMS, "exchanges": len(answers), "mixed": 0, "lost": 0}
-        figures |= {"in_force_after_s": {"median": sorted(waits)[SWAPS // 2], "highest": max(waits)}}
-        report.write("swap", "make prove (tests/learning/test_swap.py)", figures)
-
-
-async def stored(home):
-    """Closed exchanges by id, and the digests of the guards of their verdicts."""
-    store = open_store(Settings(home=home))
-    try:
-        async with store.read() as session:
-            exchanges = {e.id: e for e in await session.scalars(sa.select(Exchange))}
-            digests: dict[str, set[str]] = {}
-            for row in await session.execute(sa.select(VerdictRow.exchange_id, VerdictRow.digest)):
-                digests.setdefault(row[0], set()).add(row[1])
-        return exchanges, digests
-    finally:
-        await store.close()
+    return mixed

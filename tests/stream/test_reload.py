@@ -1,25 +1,22 @@
 """Policies that change while streams run, through the real process: no exchange is judged by two, none is lost."""
 
 import asyncio
-import json
 import os
 import signal
 from pathlib import Path
 
 import aiohttp
-import sqlalchemy as sa
 
 from bench import report
 from guards.policy import parse_file
-from service.ledger.ledger import open_store
-from service.ledger.models import Exchange, VerdictRow
-from service.settings import Settings
-from tests.gateway import KEY, gateway, wire
+from service.ledger.models import VerdictRow
+from tests.gateway import KEY, gateway, stored, streamed, wire
 
 PROVE = bool(os.environ.get("SLUICEGATE_PROVE"))
 CHANGES = 100 if PROVE else 20
 STREAMS = 16
 CARD, MAIL = "4111 1111 1111 1111", "somebody@example.com"
+ASKED = f"write to {MAIL}"
 TEXT = (
     f"First {MAIL} and some words, then {CARD} and more of them, again {CARD} and {MAIL}, and that is the end of it. "
     * 3
@@ -49,22 +46,6 @@ def expected(version: int, got: str, finish: str) -> str | None:
     return None if (got, finish) == (whole, "stop") else "another text"
 
 
-async def ask(session: aiohttp.ClientSession, url: str) -> tuple[str, str, str]:
-    """One stream: its exchange, its text, how it ended."""
-    body = {"model": "m", "stream": True, "messages": [{"role": "user", "content": f"write to {MAIL}"}]}
-    text, finish = "", ""
-    async with session.post(f"{url}/v1/chat/completions", json=body) as response:
-        assert response.status == 200, await response.text()
-        async for line in response.content:
-            if line.startswith(b"data: {"):
-                event = json.loads(line[6:])
-                assert "choices" in event, event
-                for choice in event["choices"]:
-                    text += choice["delta"].get("content") or ""
-                    finish = choice["finish_reason"] or finish
-        return response.headers["x-sluicegate-exchange"], text, finish
-
-
 async def in_force(session: aiohttp.ClientSession, url: str) -> str:
     async with session.get(f"{url}/v1/coverage") as response:
         return (await response.json())["policy"]["file"]["digest"]
@@ -76,20 +57,6 @@ def written(path: Path, text: str) -> None:
     beside.replace(path)
 
 
-async def stored(home: Path) -> tuple[dict[str, Exchange], dict[str, set[str]]]:
-    """Closed exchanges by id, and the policy digests of their verdicts."""
-    store = open_store(Settings(home=home))
-    try:
-        async with store.read() as session:
-            exchanges = {e.id: e for e in await session.scalars(sa.select(Exchange))}
-            digests: dict[str, set[str]] = {}
-            for row in await session.execute(sa.select(VerdictRow.exchange_id, VerdictRow.policy_digest)):
-                digests.setdefault(row[0], set()).add(row[1])
-        return exchanges, digests
-    finally:
-        await store.close()
-
-
 async def test_policies_change_while_streams_run(tmp_path):
     """Each exchange and all its verdicts name one policy, its text is what that one says, and none is lost."""
     path, home, answers, done = tmp_path / "policy.yaml", tmp_path / "home", {}, asyncio.Event()
@@ -98,7 +65,7 @@ async def test_policies_change_while_streams_run(tmp_path):
 
     async def stream(session: aiohttp.ClientSession, url: str) -> None:
         while not done.is_set():
-            exchange, text, finish = await ask(session, url)
+            exchange, text, finish = await streamed(session, url, ASKED)
             answers[exchange] = text, finish, digests[await in_force(session, url)]
 
     async with (
@@ -122,7 +89,7 @@ async def test_policies_change_while_streams_run(tmp_path):
         process.send_signal(signal.SIGTERM)
         assert await asyncio.wait_for(process.wait(), 60) == 0
 
-    exchanges, verdicts = await stored(home)
+    exchanges, verdicts = await stored(home, VerdictRow.policy_digest)
     assert exchanges.keys() == answers.keys()
     faults, outlived = {}, 0
     for exchange_id, (text, finish, at_end) in answers.items():
@@ -168,7 +135,7 @@ async def test_what_is_wrong_while_streams_run_changes_nothing(tmp_path):
                         break
                     await asyncio.sleep(0.02)
             assert file["digest"] == good
-            _, text, finish = await ask(session, url)
+            _, text, finish = await streamed(session, url, ASKED)
             assert expected(2, text, finish) is None
         path.rmdir()
         written(path, policy(3))

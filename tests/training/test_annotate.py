@@ -1,12 +1,12 @@
 """Labels by a language model, and how far people agree with them."""
 
 import json
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
+from aiohttp import web
 from sklearn.metrics import cohen_kappa_score
 
+from tests.far_end import far_end
 from training import annotate
 from training.annotate import kappa, main, proposed, sampled
 from training.rows import DataError
@@ -16,26 +16,14 @@ from training.rows import DataError
 def judge():
     """Says 1 of what holds `bad`, rambles over what holds `odd`, and else 0."""
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_POST(self):
-            asked = json.loads(self.rfile.read(int(self.headers["content-length"])))["messages"][0]["content"]
-            text = asked.partition("<text>")[2].partition("</text>")[0]
-            said = "Well, it depends." if "odd" in text else f'Sure: {{"label": {int("bad" in text)}, "why": "so"}}'
-            body = json.dumps({"choices": [{"message": {"content": said}}]}).encode()
-            self.send_response(200)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
+    async def answer(request: web.Request) -> web.Response:
+        asked = (await request.json())["messages"][0]["content"]
+        text = asked.partition("<text>")[2].partition("</text>")[0]
+        said = "Well, it depends." if "odd" in text else f'Sure: {{"label": {int("bad" in text)}, "why": "so"}}'
+        return web.json_response({"choices": [{"message": {"content": said}}]})
 
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    yield f"http://127.0.0.1:{server.server_address[1]}"
-    server.shutdown()
-    server.server_close()
+    with far_end(answer) as url:
+        yield url
 
 
 def written(path, rows):

@@ -1,13 +1,13 @@
 """Public data, brought from a server on this machine that plays its makers'."""
 
 import gzip
-import http.server
 import json
-import threading
 
 import pytest
 import yaml
+from aiohttp import web
 
+from tests.far_end import far_end
 from training.dataset.fetch import SOURCES, fetch
 from training.rows import LICENSES, DataError, read
 
@@ -25,20 +25,12 @@ def home():
     """A server with files; what it gives can be changed."""
     files = dict(FILES)
 
-    class Handler(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            found = files.get(self.path)
-            self.send_response(200 if found else 404)
-            self.end_headers()
-            self.wfile.write(found or b"")
+    async def answer(request: web.Request) -> web.Response:
+        found = files.get(request.path)
+        return web.Response(body=found, status=200 if found else 404)
 
-        def log_message(self, *_):
-            pass
-
-    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}", files
-        server.shutdown()
+    with far_end(answer) as url:
+        yield url, files
 
 
 @pytest.fixture

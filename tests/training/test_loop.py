@@ -1,19 +1,19 @@
 """The loop: when it begins, how it goes on, where it stops; and once through on the real service with real training."""
 
 import json
-import logging
-import threading
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+import time
 
 import httpx
 import pytest
-import structlog
 import yaml
+from aiohttp import web
 
 from guards.policy import Policy
 from guards.registry import MODELS
 from service.settings import Settings
 from tests.fakes import WordGuard
+from tests.far_end import far_end
+from tests.quiet import quiet
 from tests.serving import MODERATOR_KEY, OPERATOR_KEY, served
 from training.drift import read_window
 from training.loop import Loop, main
@@ -46,32 +46,14 @@ class Far:
 def far():
     told = Far()
 
-    class Handler(BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.answer()
+    async def answer(request: web.Request) -> web.Response:
+        if request.method == "POST":
+            told.posted.append((request.path_qs, await request.json()))
+        found = told.answers.get(request.path, {})
+        return web.Response(text=found if isinstance(found, str) else json.dumps(found))
 
-        def do_POST(self):
-            body = self.rfile.read(int(self.headers["content-length"]))
-            told.posted.append((self.path, json.loads(body)))
-            self.answer()
-
-        def answer(self):
-            found = told.answers.get(self.path.partition("?")[0], {})
-            body = (found if isinstance(found, str) else json.dumps(found)).encode()
-            self.send_response(200)
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    told.url = f"http://127.0.0.1:{server.server_address[1]}"
-    yield told
-    server.shutdown()
-    server.server_close()
+    with far_end(answer) as told.url:
+        yield told
 
 
 @pytest.fixture
@@ -204,7 +186,6 @@ def test_once_or_watch():
 
 def test_a_whole_round(train, data, trained, recipe_file, tmp_path):
     """On the real service: reviewed exchanges become a dataset, and a candidate that passed its gates is in shadow."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     rules = {"harm": {"action": "flag"}}
     policy = {
         "name": "test",
@@ -224,7 +205,7 @@ def test_a_whole_round(train, data, trained, recipe_file, tmp_path):
     plan |= {"gates": {"thresholds": str(tmp_path / "gates.yaml"), "frozen": {"made_up": made_up}}}
     (tmp_path / "loop.yaml").write_text(yaml.safe_dump(plan))
     settings = Settings(home=home, requests_per_minute=1_000_000)
-    with served(Policy.model_validate(policy), guards, home=home, settings=settings) as service:
+    with quiet(), served(Policy.model_validate(policy), guards, home=home, settings=settings) as service:
         names = ("Ada", "Berta", "Carla", "Dora", "Emma", "Frida")  # numbers alone make no other text
         texts = [f"How do I {what}, please, my {n}?" for n in names for what in ("rob a bank", "fix a bike")]
         texts += [f"Tell me, good {n}, how to {what}!" for n in names for what in ("burn a shop", "learn chess")]
@@ -249,7 +230,6 @@ def test_a_whole_round(train, data, trained, recipe_file, tmp_path):
         again = train("-c", program, *given, **places)
         assert "going on" not in again.stdout
         assert "0 of 200 exchanges" in again.stdout
-    structlog.reset_defaults()
 
 
 def review(url, key, texts):
@@ -266,7 +246,7 @@ def review(url, key, texts):
             if claim["token"] is None:
                 if decided == len(texts):
                     return
-                threading.Event().wait(0.05)  # the shipper is on its way
+                time.sleep(0.05)  # the shipper is on its way
                 continue
             bad = any(word in claim["item"]["parts"][0]["text"] for word in ("rob", "burn"))
             said = {"input": "harmful", "categories": ["harm"]} if bad else {"input": "ok"}

@@ -2,15 +2,14 @@
 
 import hashlib
 import json
-import logging
 from pathlib import Path
 
 import pytest
-import structlog
 
 from guards.policy import Policy
 from service.settings import Settings
 from tests.fakes import WordGuard
+from tests.quiet import quiet
 from tests.serving import ADMIN_KEY, OPERATOR_KEY, served
 from training import promote
 from training.promote import lineage, main, write_lineage
@@ -23,9 +22,8 @@ RULES = {"harm": {}}
 @pytest.fixture(autouse=True, scope="module")
 def _quiet():
     """The service's log would be among what commands print."""
-    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
-    yield
-    structlog.reset_defaults()
+    with quiet():
+        yield
 
 
 @pytest.fixture(scope="module")

@@ -1,13 +1,12 @@
 """User turns that a chat model writes: what is kept of them, and what is not."""
 
 import itertools
-import json
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import pytest
+from aiohttp import web
 
+from tests.far_end import far_end
 from training.near import Seen, grams
 from training.rows import LICENSES, DataError, read
 from training.sample import LABELS, Keep, flaw, main
@@ -25,32 +24,24 @@ TURNS = [
 ]
 
 
+class Engine:
+    """On loopback: gives the same turns to every request, and remembers what it was asked."""
+
+    def __init__(self):
+        self.asked: list[dict] = []
+        self.status = 200
+
+    async def answer(self, request: web.Request) -> web.Response:
+        self.asked.append(await request.json())
+        choices = [{"text": text, "finish_reason": reason} for text, reason in TURNS]
+        return web.json_response({"choices": choices}, status=self.status)
+
+
 @pytest.fixture
 def engine():
-    """An engine on loopback that gives the same turns to every request, and remembers what it was asked."""
-
-    class Engine(BaseHTTPRequestHandler):
-        asked: list[dict] = []  # noqa: RUF012 - one fake a test
-        status = 200
-
-        def do_POST(self):
-            Engine.asked.append(json.loads(self.rfile.read(int(self.headers["content-length"]))))
-            choices = [{"text": text, "finish_reason": reason} for text, reason in TURNS]
-            body = json.dumps({"choices": choices}).encode()
-            self.send_response(Engine.status)
-            self.send_header("content-type", "application/json")
-            self.send_header("content-length", str(len(body)))
-            self.end_headers()
-            self.wfile.write(body)
-
-        def log_message(self, *_):
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Engine) as server:
-        Thread(target=server.serve_forever, daemon=True).start()
-        Engine.url = f"http://127.0.0.1:{server.server_port}"
-        yield Engine
-        server.shutdown()
+    engine = Engine()
+    with far_end(engine.answer) as engine.url:
+        yield engine
 
 
 def sampled(engine, out, *more):
