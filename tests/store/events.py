@@ -4,8 +4,9 @@ import time
 import uuid
 from typing import Any
 
-SECRET = "the quick brown secret 0451"
-ANSWER = "a withheld answer about 0451, with more behind it"
+CODE = "code-0451-of-the-vault"  # long: four characters stand in random base64 by chance
+SECRET = f"the quick brown {CODE}"
+ANSWER = f"a withheld answer about {CODE}, with more behind it"
 
 
 def new_id() -> str:
