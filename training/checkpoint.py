@@ -8,20 +8,21 @@ import torch
 
 
 class Checkpoint:
-    """Weights, optimizer and step in one file, replaced whole; one of another recipe is not used.
+    """Weights, optimizer and step in one file, replaced whole; one of other rows or settings is not used.
 
     Args:
+        digest: of what decides the weights.
         parts: what has `state_dict` and `load_state_dict`.
     """
 
-    def __init__(self, path: Path, recipe_digest: str, every_s: float, *parts: Any) -> None:
-        self.path, self.recipe_digest, self.every_s, self.parts = path, recipe_digest, every_s, parts
+    def __init__(self, path: Path, digest: str, every_s: float, *parts: Any) -> None:
+        self.path, self.digest, self.every_s, self.parts = path, digest, every_s, parts
         self._saved = time.monotonic()
 
     def save(self, step: int, losses: list[float]) -> None:
         parts = [part.state_dict() for part in self.parts]
         unfinished = self.path.with_suffix(".part")
-        torch.save({"recipe": self.recipe_digest, "step": step, "losses": losses, "parts": parts}, unfinished)
+        torch.save({"digest": self.digest, "step": step, "losses": losses, "parts": parts}, unfinished)
         unfinished.replace(self.path)
         self._saved = time.monotonic()
 
@@ -34,8 +35,8 @@ class Checkpoint:
         if not self.path.is_file():
             return 0, []
         state = torch.load(self.path, weights_only=True)
-        if state["recipe"] != self.recipe_digest:
-            print(f"{self.path} is of another recipe and will be replaced", flush=True)
+        if state.get("digest") != self.digest:
+            print(f"{self.path} is of other rows or another recipe and will be replaced", flush=True)
             return 0, []
         for part, saved in zip(self.parts, state["parts"], strict=True):
             part.load_state_dict(saved)

@@ -1,12 +1,13 @@
 """Trains the default guard: sluicegate-train guard --recipe training/recipes/guard.yaml --out var/guard."""
 
 import argparse
+import hashlib
 import json
 import math
 from collections.abc import Sequence
 from pathlib import Path
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +26,8 @@ from training.rows import Row, data_folder, read, take
 from training.split import dedupe, split
 from training.synthesize import SAMPLED, synthesize
 from training.views import completed, with_views
+
+DECIDING: Final = {"seed", "heads", "epochs", "batch_tokens", "lr", "head_lr", "warmup", "weight_decay", "frozen"}
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -127,7 +130,7 @@ def fit(network: GuardNetwork, data: Encoded, made_by: Recipe, out: Path) -> lis
     plan = _plan(data, made_by)
     optimizer, schedule = _optimizer(network, made_by, len(plan))
     state = (network, optimizer, schedule)
-    checkpoint = Checkpoint(checkpoint_of(out), made_by.digest, made_by.checkpoint_s, *state)
+    checkpoint = Checkpoint(checkpoint_of(out), run_digest(network, data, made_by), made_by.checkpoint_s, *state)
     first, losses = checkpoint.restore()
     progress = Progress(first, len(plan), losses)
     for step in range(first, len(plan)):
@@ -141,6 +144,16 @@ def fit(network: GuardNetwork, data: Encoded, made_by: Recipe, out: Path) -> lis
         checkpoint.save_if_due(step + 1, losses)
     checkpoint.save(len(plan), losses)
     return losses
+
+
+def run_digest(network: GuardNetwork, data: Encoded, made_by: Recipe) -> str:
+    """Of all that decides the weights: where they begin, the rows, the settings; not how they are finished then."""
+    made = hashlib.sha256(made_by.model_dump_json(include=DECIDING).encode())
+    for array in (data.labels, data.weights, *(w.ids for w in data.windows), *(w.types for w in data.windows)):
+        made.update(array.tobytes())
+    for value in network.parameters():
+        made.update(value.detach().numpy().tobytes())
+    return made.hexdigest()
 
 
 def checkpoint_of(out: Path) -> Path:

@@ -3,6 +3,7 @@
 Made after the split: a view is always on the side of its row.
 """
 
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
@@ -37,6 +38,19 @@ def as_response(row: Row, made_with: Pool, random: Random) -> Row:
     """A post as if an LLM had written it, after a benign prompt or none: what harms in one, harms in the other."""
     labels = {"response_harm" if c == "harm" else c: v for c, v in row.labels.items() if c != "injection"}
     return replace(row.as_response(random.choice(made_with.prompts) if random.random() < 0.7 else ""), labels=labels)
+
+
+def spared(row: Row, made_with: Pool, random: Random) -> Row:
+    """What people did not mark in a toxic comment is not toxic, whoever wrote it: else all prose of its kind would be."""
+    made = replace(row, text=_unmarked(row), labels={"toxicity": 0})
+    return as_response(made, made_with, random) if random.random() < 0.4 else made
+
+
+def _unmarked(row: Row) -> str:
+    """The sentences of which no character is marked; empty where nothing is marked."""
+    marked = set(row.extra.get("toxic_chars") or ())
+    kept = [s[0] for s in _SENTENCE.finditer(row.text) if marked.isdisjoint(range(s.start(), s.end()))]
+    return " ".join("".join(kept).split()) if marked else ""
 
 
 def part(row: Row, made_with: Pool, random: Random) -> Row:
@@ -108,9 +122,11 @@ def _clean(row: Row) -> bool:
     return not row.is_response and row.labels.get("injection") == 0
 
 
+_SENTENCE: Final = re.compile(r"[^.!?\n]+[.!?\n]*")
 View = Callable[[Row, Pool, Random], Row]
 VIEWS: Final[tuple[tuple[View, Callable[[Row], bool], float], ...]] = (
     (as_response, lambda r: not r.is_response and not _asks(r) and any(c in r.labels for c in TEXT_CATEGORIES), 0.4),
+    (spared, lambda r: len(_unmarked(r)) >= 40, 0.9),
     (part, lambda r: len(r.text) >= 80 and not any(r.labels.values()) and r.source in _CLEAN, 0.5),
     (opening, lambda r: len(r.text) >= 60 and not any(r.labels.values()) and r.source not in _CLEAN, 0.15),
     (spliced, lambda r: _asks(r) and len(r.text) < 400, 0.3),

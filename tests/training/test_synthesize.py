@@ -89,7 +89,7 @@ def test_a_text_has_one_label():
 
 @pytest.mark.data
 @pytest.mark.skipif(not DEV.is_dir(), reason="no shared data: set SLUICEGATE_DATA")
-@pytest.mark.parametrize("name", ["hatecheck", "ailuminate_demo"])
+@pytest.mark.parametrize("name", ["hatecheck", "ailuminate_demo", "identity_templates"])
 def test_no_row_is_near_a_development_set(name):
     """Nothing made by machine nearly equals what thresholds and audits are measured on."""
     seen = Seen()

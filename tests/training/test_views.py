@@ -1,5 +1,6 @@
 """Rows made from rows keep what is true of them."""
 
+from dataclasses import replace
 from random import Random
 
 from training.rows import Row
@@ -12,6 +13,7 @@ from training.views import (
     injected,
     interrupted,
     part,
+    spared,
     spliced,
     with_views,
 )
@@ -53,6 +55,19 @@ def test_a_harmful_prompt_does_not_make_its_answer_harmful():
     view = answered(ASKED, MADE_WITH, Random(0))
     assert view.prompt == ASKED.text
     assert not any(view.labels.values())
+
+
+def test_what_nobody_marked_is_not_toxic():
+    """Sentences of a toxic comment without a marked character are clean text; a comment without marks gives none."""
+    said = "The council met on Tuesday. You are all idiots! The minutes are on the web site of the town."
+    marked = tuple(range(said.index("idiots"), said.index("!")))
+    comment = Row(said, {"toxicity": 1}, "comments", "CC0-1.0", extra={"toxic_chars": marked})
+    view = spared(comment, MADE_WITH, Random(0))
+    assert view.text == "The council met on Tuesday. The minutes are on the web site of the town."
+    assert view.labels == {"toxicity": 0}
+    made = with_views([comment] * 50, 1)
+    assert sum(r.labels == {"toxicity": 0} for r in made) > 30
+    assert not [r for r in with_views([replace(comment, extra={})] * 50, 1) if r.labels["toxicity"] == 0]
 
 
 def test_an_injection_is_known_by_its_words_alone():
