@@ -41,7 +41,7 @@ def as_response(row: Row, made_with: Pool, random: Random) -> Row:
 
 
 def spared(row: Row, made_with: Pool, random: Random) -> Row:
-    """What people did not mark in a toxic comment is not toxic, whoever wrote it: else all prose of its kind would be."""
+    """What people did not mark in a toxic comment is clean: without it, all prose of the kind would be toxic."""
     made = replace(row, text=_unmarked(row), labels={"toxicity": 0})
     return as_response(made, made_with, random) if random.random() < 0.4 else made
 
