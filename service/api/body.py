@@ -13,6 +13,7 @@ from starlette.responses import Response
 from service.gate.exchange import GateError
 
 JSON: Final = "application/json"
+JSON_LINES: Final = "application/x-ndjson"
 BODY_S: Final = 30.0  # a body that comes by drops would hold a connection and what was read of it
 LARGE_BYTES: Final = 200_000  # parsed off the event loop: objects by the hundred thousand take a third of a second
 
@@ -34,6 +35,15 @@ class JsonResponse(Response):
 
     def __init__(self, document: object, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
         super().__init__(orjson.dumps(document), status, headers)
+
+
+class JsonLines(Response):
+    """One document a line."""
+
+    media_type = JSON_LINES
+
+    def __init__(self, documents: Iterable[object]) -> None:
+        super().__init__(b"".join(orjson.dumps(document) + b"\n" for document in documents))
 
 
 async def read(request: Request, most_bytes: int, within_s: float = BODY_S) -> object:

@@ -7,7 +7,7 @@ from fastapi.openapi.utils import get_openapi
 from pydantic import BaseModel
 
 from service.api.appeals import AppealRequest
-from service.api.body import BadRequest
+from service.api.body import JSON_LINES, BadRequest
 from service.api.embeddings import EmbeddingsRequest
 from service.api.errors import Denied, RateLimited, document
 from service.api.explain import ExplainRequest
@@ -34,6 +34,7 @@ REQUESTS: Final = (
     ItemsRequest,
     DatasetRequest, RunRequest, ModelRequest, StageRequest, RollbackRequest
 )  # fmt: skip
+Responses = dict[int | str, dict[str, Any]]  # FastAPI's
 REF: Final = "#/components/schemas/"
 ABOUT: Final = """An OpenAI-compatible API in front of a language model whose input and output are judged.
 
@@ -72,7 +73,7 @@ EXAMPLES: Final[dict[int, tuple[str, dict[str, GateError]]]] = {
 }
 
 
-def errors(*statuses: int) -> dict[int | str, dict[str, Any]]:
+def errors(*statuses: int) -> Responses:
     """FastAPI's `responses` for error statuses."""
     return {status: _error(status) for status in statuses}
 
@@ -89,7 +90,13 @@ def _error(status: int) -> Json:
     return found
 
 
-def success(schema: str, example: Json, stream: bool = False) -> dict[int | str, dict[str, Any]]:
+READ_FAILS: Final = errors(401, 403, 404, 429, 503)
+ASKED_FAILS: Final = errors(400, 401, 403, 429, 503)
+SAID_FAILS: Final = errors(400, 401, 403, 404, 409, 413, 415, 429, 503)
+LINES: Final[Responses] = {200: {"description": "One JSON object a line", "content": {JSON_LINES: {"schema": {}}}}}
+
+
+def success(schema: str, example: Json, stream: bool = False) -> Responses:
     """FastAPI's `responses` for 200: a document of a named schema, or events too."""
     content: Json = {"application/json": {"schema": {"$ref": REF + schema}, "example": example}}
     if stream:

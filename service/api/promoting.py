@@ -1,17 +1,13 @@
 """Routes of those who train and operate: what was learned from what, which version stands where, training data."""
 
-from typing import Any, Final
-
-import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from service.api import examples_learning as examples
 from service.api import learning
-from service.api.body import BadRequest, JsonResponse
+from service.api.body import BadRequest, JsonLines, JsonResponse
 from service.api.deps import Api
-from service.api.openapi import errors as fails
-from service.api.openapi import request_body, success
+from service.api.openapi import ASKED_FAILS, LINES, READ_FAILS, SAID_FAILS, Responses, request_body, success
 from service.api.parsed import body_of, query
 from service.api.record import record
 from service.learning.lineage import add_dataset, add_model, add_run, datasets, models
@@ -21,16 +17,17 @@ from service.learning.stages import move, rollback
 from service.review.export import note
 from service.review.feeds import FEEDS
 
-Responses = dict[int | str, dict[str, Any]]
-SAID_FAILS: Final = fails(400, 401, 403, 404, 409, 413, 415, 429, 503)
-READ_FAILS: Final = fails(401, 403, 404, 429, 503)
-
 
 def learned(api: Api) -> APIRouter:
     """For operators: who trains tells what was made of what."""
     router = APIRouter(prefix="/v1/learning", tags=["learn"])
-    registered: Responses = {201: success("LearnedModel", examples.MODEL)[200]}
+    _noting(router, api)
+    _registering(router, api)
+    _listing(router, api)
+    return router
 
+
+def _noting(router: APIRouter, api: Api) -> None:
     @router.post(
         "/datasets",
         summary="Note a version of a dataset",
@@ -44,13 +41,6 @@ def learned(api: Api) -> APIRouter:
             await add_dataset(store, *of, by=request.state.caller.key_id)
         return JsonResponse({"object": "learning.dataset", "id": asked.digest})
 
-    @router.get(
-        "/datasets", summary="Datasets, newest first", responses=success("Datasets", examples.DATASETS) | READ_FAILS
-    )
-    async def list_datasets() -> Response:
-        async with record(api) as store:
-            return JsonResponse({"object": "list", "data": [learning.dataset(d) for d in await datasets(store)]})
-
     @router.post(
         "/runs",
         summary="Note a training run, or that it has ended",
@@ -62,6 +52,10 @@ def learned(api: Api) -> APIRouter:
         async with record(api) as store:
             await add_run(store, learning.run_of(asked), request.state.caller.key_id)
         return JsonResponse({"object": "learning.run", "id": asked.id, "state": asked.state})
+
+
+def _registering(router: APIRouter, api: Api) -> None:
+    registered: Responses = {201: success("LearnedModel", examples.MODEL)[200]}
 
     @router.post(
         "/models",
@@ -76,6 +70,15 @@ def learned(api: Api) -> APIRouter:
             made = await add_model(store, api.settings.registry_folder, asked, request.state.caller.key_id)
         return JsonResponse(learning.model(made), 201)
 
+
+def _listing(router: APIRouter, api: Api) -> None:
+    @router.get(
+        "/datasets", summary="Datasets, newest first", responses=success("Datasets", examples.DATASETS) | READ_FAILS
+    )
+    async def list_datasets() -> Response:
+        async with record(api) as store:
+            return JsonResponse({"object": "list", "data": [learning.dataset(d) for d in await datasets(store)]})
+
     @router.get(
         "/models", summary="Versions, newest first", responses=success("LearnedModels", examples.MODELS) | READ_FAILS
     )
@@ -83,13 +86,16 @@ def learned(api: Api) -> APIRouter:
         async with record(api) as store:
             return JsonResponse({"object": "list", "data": [learning.model(v) for v in await models(store)]})
 
-    return router
-
 
 def promoting(api: Api) -> APIRouter:
     """For operators: one version, how it does in shadow, and where it is to stand."""
     router = APIRouter(prefix="/v1/learning/models", tags=["learn"])
+    _looking(router, api)
+    _moving(router, api)
+    return router
 
+
+def _looking(router: APIRouter, api: Api) -> None:
     @router.get(
         "/{name}/{version}", summary="One version", responses=success("LearnedModel", examples.MODEL) | READ_FAILS
     )
@@ -106,6 +112,8 @@ def promoting(api: Api) -> APIRouter:
         async with record(api) as store:
             return JsonResponse(learning.shadow(await report(store, await found_model(store, name, version))))
 
+
+def _moving(router: APIRouter, api: Api) -> None:
     @router.post(
         "/{name}/{version}/stage",
         summary="Move a version: shadow, canary, enforced or retired",
@@ -142,21 +150,16 @@ def promoting(api: Api) -> APIRouter:
             back, gone = await rollback(store, name, request.state.caller.key_id, asked.reason or "")
         return JsonResponse({"object": "learning.rollback", "name": name, "model": back, "replaced": gone})
 
-    return router
-
 
 def exporting(api: Api) -> APIRouter:
     """For operators: what reviewers decided, as training data."""
     router = APIRouter(prefix="/v1/review", tags=["learn"])
-    lines: Responses = {
-        200: {"description": "One JSON object a line", "content": {"application/x-ndjson": {"schema": {}}}}
-    }
     what = {"name": "what", "in": "query", "schema": {"enum": list(FEEDS), "default": "guards"}}
 
     @router.get(
         "/export",
         summary="What reviewers decided, as training data",
-        responses=lines | fails(400, 401, 403, 429, 503),
+        responses=LINES | ASKED_FAILS,
         openapi_extra={"parameters": [what]},
     )
     async def export(request: Request) -> Response:
@@ -165,8 +168,8 @@ def exporting(api: Api) -> APIRouter:
             raise BadRequest(f"what: one of {', '.join(FEEDS)}.", "what")
         async with record(api) as store:
             made = [row async for row in feed(store)]
-            data = b"".join(orjson.dumps(row) + b"\n" for row in made)
-            await note(store, request.state.caller.key_id, name, made, data)  # before it leaves
-        return Response(data, media_type="application/x-ndjson")
+            lines = JsonLines(made)
+            await note(store, request.state.caller.key_id, name, made, bytes(lines.body))  # before it leaves
+        return lines
 
     return router

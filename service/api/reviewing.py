@@ -11,8 +11,7 @@ from service.api.appeals import AppealRequest, document
 from service.api.body import JsonResponse
 from service.api.deps import Api
 from service.api.feedback import FeedbackRequest, keep
-from service.api.openapi import errors as fails
-from service.api.openapi import request_body, success
+from service.api.openapi import READ_FAILS, SAID_FAILS, request_body, success
 from service.api.parsed import body_of
 from service.api.record import record
 from service.review.appeals import appeal as lodge
@@ -21,9 +20,6 @@ from service.review.claims import heartbeat, next_item, release_claim, skip
 from service.review.decisions import UNDO_S, undo
 from service.review.entries import counts
 from service.review.reviewer import may_see
-
-LOOKED_FAILS = fails(401, 403, 404, 429, 503)
-SAID_FAILS = fails(400, 401, 403, 404, 409, 413, 415, 429, 503)
 
 
 def looking_again(api: Api) -> APIRouter:
@@ -59,7 +55,7 @@ def looking_again(api: Api) -> APIRouter:
     @router.get(
         "/appeals/{appeal}",
         summary="How an appeal stands",
-        responses=success("Appeal", examples.APPEAL) | LOOKED_FAILS,
+        responses=success("Appeal", examples.APPEAL) | READ_FAILS,
     )
     async def read_appeal(appeal: str, request: Request) -> Response:
         async with record(api) as store:
@@ -82,7 +78,7 @@ def _finding(router: APIRouter, api: Api) -> None:
     blind_share = api.settings.console_blind_share
 
     @router.get(
-        "/counts", summary="What waits, by queue", responses=success("ReviewCounts", examples.COUNTS) | LOOKED_FAILS
+        "/counts", summary="What waits, by queue", responses=success("ReviewCounts", examples.COUNTS) | READ_FAILS
     )
     async def review_counts(request: Request) -> Response:
         async with record(api) as store:
@@ -110,9 +106,7 @@ def _finding(router: APIRouter, api: Api) -> None:
 def _looking(router: APIRouter, api: Api) -> None:
     blind_share = api.settings.console_blind_share
 
-    @router.get(
-        "/items/{item}", summary="Look at an item", responses=success("ReviewItem", examples.ITEM) | LOOKED_FAILS
-    )
+    @router.get("/items/{item}", summary="Look at an item", responses=success("ReviewItem", examples.ITEM) | READ_FAILS)
     async def review_item(item: str, request: Request) -> Response:
         async with record(api) as store:
             who = review.reviewer_of(request.state.caller)

@@ -1,14 +1,11 @@
 """The route of those who watch for drift: scores of a stretch of time, no text."""
 
-from typing import Any
-
-import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from service.api.body import BadRequest
+from service.api.body import BadRequest, JsonLines
 from service.api.deps import Api
-from service.api.openapi import errors as fails
+from service.api.openapi import ASKED_FAILS, LINES
 from service.api.parsed import query
 from service.api.record import record
 from service.learning.scores import scored
@@ -17,22 +14,18 @@ from service.learning.scores import scored
 def scoring(api: Api) -> APIRouter:
     """For operators."""
     router = APIRouter(prefix="/v1/learning", tags=["learn"])
-    lines: dict[int | str, dict[str, Any]] = {
-        200: {"description": "One JSON object a line", "content": {"application/x-ndjson": {"schema": {}}}}
-    }
     moments = [{"name": name, "in": "query", "schema": {"type": "number", "minimum": 0}} for name in ("since", "until")]
 
     @router.get(
         "/scores",
         summary="What the exchanges between two moments scored; no text",
-        responses=lines | fails(400, 401, 403, 429, 503),
+        responses=LINES | ASKED_FAILS,
         openapi_extra={"parameters": moments},
     )
     async def scores(request: Request) -> Response:
         since, until = _moment(request, "since", 0.0), _moment(request, "until", 1e12)
         async with record(api) as store:
-            data = b"".join([orjson.dumps(row) + b"\n" async for row in scored(store, since, until)])
-        return Response(data, media_type="application/x-ndjson")
+            return JsonLines([row async for row in scored(store, since, until)])
 
     return router
 

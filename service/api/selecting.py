@@ -1,17 +1,14 @@
 """Routes of those who pick what to label next: what nobody was asked about yet, and what is to be asked about."""
 
 from dataclasses import asdict
-from typing import Any
 
-import orjson
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
 from service.api import examples_review as examples
-from service.api.body import BadRequest, JsonResponse
+from service.api.body import BadRequest, JsonLines, JsonResponse
 from service.api.deps import Api
-from service.api.openapi import errors as fails
-from service.api.openapi import request_body, success
+from service.api.openapi import ASKED_FAILS, LINES, SAID_FAILS, request_body, success
 from service.api.parsed import body_of, query
 from service.api.record import record
 from service.api.review import ItemsRequest
@@ -24,15 +21,12 @@ MOST: int = 20_000
 def selecting(api: Api) -> APIRouter:
     """For operators."""
     router = APIRouter(prefix="/v1/review", tags=["learn"])
-    lines: dict[int | str, dict[str, Any]] = {
-        200: {"description": "One JSON object a line", "content": {"application/x-ndjson": {"schema": {}}}}
-    }
     limit = {"name": "limit", "in": "query", "schema": {"type": "integer", "minimum": 1, "maximum": MOST}}
 
     @router.get(
         "/candidates",
         summary="What nobody was asked about yet, by its scores; no text",
-        responses=lines | fails(400, 401, 403, 429, 503),
+        responses=LINES | ASKED_FAILS,
         openapi_extra={"parameters": [limit]},
     )
     async def candidates(request: Request) -> Response:
@@ -42,13 +36,12 @@ def selecting(api: Api) -> APIRouter:
         async with record(api) as store:
             found = await unreviewed(store, int(given))
             await audit.record(store, request.state.caller.key_id, "read", "candidates", exchanges=len(found))
-        data = b"".join(orjson.dumps(asdict(one)) + b"\n" for one in found)
-        return Response(data, media_type="application/x-ndjson")
+        return JsonLines(asdict(one) for one in found)
 
     @router.post(
         "/items",
         summary="Put exchanges into the review queue",
-        responses=success("ReviewItemsAsked", examples.ASKED) | fails(400, 401, 403, 404, 409, 413, 415, 429, 503),
+        responses=success("ReviewItemsAsked", examples.ASKED) | SAID_FAILS,
         openapi_extra=request_body(ItemsRequest, examples.ITEMS_REQUESTS),
     )
     async def ask(request: Request) -> Response:
