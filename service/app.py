@@ -1,7 +1,7 @@
 """Builds everything once; the only file that knows which client is real."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
 from functools import partial
@@ -20,8 +20,8 @@ from guards.registry import GuardsFile, Loading, build, read
 from service.api import create_api
 from service.api.deps import Api, Keys
 from service.engine.client import VllmClient
-from service.engine.pool import opened
-from service.gate.exchange import Caller, Json, LedgerUnavailable, Role
+from service.engine.pool import Connect, opened
+from service.gate.exchange import Caller, LedgerUnavailable, Role
 from service.gate.pipeline import Gate
 from service.judges import BatchedJudges
 from service.learning.adapters import AdaptersInForce
@@ -106,21 +106,10 @@ async def assembled(
     """
     metrics = Metrics()
     async with AsyncExitStack() as stack:
-        try:
-            ledger = SqlLedger(settings)
-            await ledger.start()
-        except (LedgerUnavailable, StoreError, SealError) as error:
-            raise StartError(str(error)) from error
-        stack.push_async_callback(ledger.stop)
+        ledger = await stack.enter_async_context(_recording(settings))
         judges = await stack.enter_async_context(BatchedJudges(guarded.guards, metrics))
         tracing = tracing or _tracing(settings)
-        connect = partial(
-            VllmClient,
-            key=engine_key,
-            carry=tracing.carried if tracing else None,
-            idle_timeout_s=settings.engine_idle_timeout_s,
-            salt_key=ledger.store.vault.keyed_hash("cache salt", "").encode(),
-        )
+        connect = _connecting(settings, engine_key, ledger, tracing)
         engine = await stack.enter_async_context(opened(engine_url, connect, metrics))
         policies = PoliciesInForce(guarded.policies, guarded.guards, metrics, guarded.path)
         learned = JudgesInForce(judges, guarded.guards, policies, ledger, metrics, _loading(settings))
@@ -142,37 +131,60 @@ async def assembled(
         )
         keys, made = await _keys(settings, ledger)
         engine_watch = EngineWatch(engine, metrics)
-        watches = (
+        for watch in (
             every(OFTEN_S, engine_watch),
-            every(OFTEN_S, LedgerWatch(ledger, metrics)),
-            every(QUEUES_S, QueuesWatch(ledger.store, metrics)),
-            every(QUALITY_S, QualityWatch(ledger.store, metrics)),
+            *_watching(ledger, metrics),
             registry.run(settings.registry_watch_s),
             policies.watch(settings.policy_watch_s, nudged or asyncio.Event()),
-        )
-        for watch in watches:
+        ):
             stack.push_async_callback(_ended, asyncio.create_task(watch))
-
         if settings.metrics_port is not None:
             exporter, _ = start_http_server(settings.metrics_port, "127.0.0.1", metrics.registry)
             stack.callback(exporter.shutdown)
-
-        def at_work() -> list[Json]:
-            return learned.told() + adapters.told()
-
-        def told(caller: Caller) -> Json:
-            return policies.told(caller, faults=caller.role in (Role.OPERATOR, Role.ADMIN))
-
-        def ready() -> bool:
-            return ledger.writable
-
-        def engine_up() -> bool:
-            return engine_watch.up
-
-        api = Api(gate, keys, settings, metrics, learned.guards, ready, told, ledger.store, engine_up, at_work)
+        api = Api(
+            gate,
+            keys,
+            settings,
+            metrics,
+            learned.guards,
+            ready=lambda: ledger.writable,
+            told=lambda caller: policies.told(caller, faults=caller.role in (Role.OPERATOR, Role.ADMIN)),
+            store=ledger.store,
+            engine_up=lambda: engine_watch.up,
+            learned=lambda: learned.told() + adapters.told(),
+        )
         if tracing:
             stack.push_async_callback(asyncio.to_thread, tracing.stop)
         yield (_traced(api, tracing) if tracing else create_api(api)), made
+
+
+@asynccontextmanager
+async def _recording(settings: Settings) -> AsyncIterator[SqlLedger]:
+    try:
+        ledger = SqlLedger(settings)
+        await ledger.start()
+    except (LedgerUnavailable, StoreError, SealError) as error:
+        raise StartError(str(error)) from error
+    try:
+        yield ledger
+    finally:
+        await ledger.stop()
+
+
+def _watching(ledger: SqlLedger, metrics: Metrics) -> Iterator[Coroutine[None, None, None]]:
+    yield every(OFTEN_S, LedgerWatch(ledger, metrics))
+    yield every(QUEUES_S, QueuesWatch(ledger.store, metrics))
+    yield every(QUALITY_S, QualityWatch(ledger.store, metrics))
+
+
+def _connecting(settings: Settings, key: str | None, ledger: SqlLedger, tracing: "Tracing | None") -> Connect:
+    return partial(
+        VllmClient,
+        key=key,
+        carry=tracing.carried if tracing else None,
+        idle_timeout_s=settings.engine_idle_timeout_s,
+        salt_key=ledger.store.vault.keyed_hash("cache salt", "").encode(),
+    )
 
 
 def _tracing(settings: Settings) -> "Tracing | None":

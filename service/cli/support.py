@@ -32,12 +32,9 @@ def support(
 
 
 def _metrics(url: str, key: str) -> str:
-    import urllib.request
+    from service.operating.figures import exposition
 
-    headers = {"Authorization": f"Bearer {key}"}
     try:
-        request = urllib.request.Request(f"{url.rstrip('/')}/metrics", headers=headers)  # noqa: S310  # the operator's
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310  # the same
-            return str(answer.read().decode())
+        return exposition(url, key)
     except (OSError, ValueError) as error:
         return f"# not to be had: {type(error).__name__}\n"

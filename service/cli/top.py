@@ -47,18 +47,12 @@ def top(
 
 def _reading(url: str, key: str) -> "Reading":
     import urllib.error
-    import urllib.request
 
     from service.cli.opened import refuse
-    from service.operating.figures import read
+    from service.operating.figures import exposition, read
 
-    if not url.startswith(("http://", "https://")):
-        refuse(f"{url}: say http://host:port")
-    headers = {"Authorization": f"Bearer {key}"}
-    request = urllib.request.Request(f"{url.rstrip('/')}/metrics", headers=headers)  # noqa: S310  # http, as looked at
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310  # the same
-            return read(answer.read().decode())
+        return read(exposition(url, key))
     except urllib.error.HTTPError as error:
         refuse(f"{url} answers {error.code}; --key takes a key of role operator or admin")
     except (OSError, ValueError) as error:

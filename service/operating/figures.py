@@ -2,6 +2,7 @@
 
 import math
 import time
+import urllib.request
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final
@@ -33,10 +34,25 @@ class Reading:
         return found
 
 
-def read(exposition: str) -> Reading:
+def exposition(url: str, key: str) -> str:
+    """What a gateway says at /metrics. `key`: of an operator.
+
+    Raises:
+        OSError: it cannot be reached, or it refuses (urllib.error.HTTPError).
+        ValueError: that is no address.
+    """
+    if not url.startswith(("http://", "https://")):
+        raise ValueError("say http://host:port")
+    headers = {"Authorization": f"Bearer {key}"}
+    request = urllib.request.Request(f"{url.rstrip('/')}/metrics", headers=headers)  # noqa: S310  # http, as looked at
+    with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310  # the same
+        return str(answer.read().decode())
+
+
+def read(text: str) -> Reading:
     """Raises ValueError: that is no Prometheus exposition."""
     samples: dict[str, dict[Labels, float]] = {}
-    for family in text_string_to_metric_families(exposition):
+    for family in text_string_to_metric_families(text):
         for sample in family.samples:
             if sample.name.startswith(SERVICE):
                 samples.setdefault(sample.name, {})[frozenset(sample.labels.items())] = sample.value

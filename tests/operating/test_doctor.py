@@ -1,5 +1,6 @@
 """`sluicegate doctor`: what would keep a gateway from starting is found, with what to do; nothing is changed."""
 
+import asyncio
 import json
 import os
 import socket
@@ -9,7 +10,7 @@ import pytest
 from typer.testing import CliRunner
 
 from service.cli.main import app
-from tests.gateway import wire
+from tests.gateway import KEY, gateway, wire
 
 
 @pytest.fixture
@@ -45,8 +46,6 @@ def test_a_fresh_machine_is_told_what_is_missing_and_is_left_alone(examined, tmp
 
 async def test_all_is_well_where_an_engine_answers(examined):
     """Beside an engine that answers no finding is a failure, and its model is named."""
-    import asyncio
-
     async with wire("fine") as url:
         found, code = await asyncio.to_thread(examined, engine_url=url)
     assert code == 0, found
@@ -93,8 +92,6 @@ def test_what_is_lenient_or_unreachable_is_said(examined):
 
 def test_what_waits_too_long_in_the_spool_is_said(examined, tmp_path):
     """Events an hour old are a warning with the command that ships them."""
-    import asyncio
-
     from service.ledger.ledger import SqlLedger
     from service.settings import Settings
     from tests.store.events import asked, new_id
@@ -115,3 +112,20 @@ def test_what_waits_too_long_in_the_spool_is_said(examined, tmp_path):
         os.utime(file, (time.time() - 7200,) * 2)
     found, _ = examined()
     assert "ledger ship" in found[("spool", "warn")]
+
+
+async def test_a_gateway_that_runs_is_asked_for_its_policy(examined, tmp_path):
+    """The policy in force is held against the file's: the same, another, or a file that no policy can be read from."""
+    wrong, other = tmp_path / "wrong.yaml", tmp_path / "other.yaml"
+    wrong.write_text("name: 7")
+    other.write_text("name: other\nversion: 1\nguards: [patterns]\ninput: {email: {action: flag}}\n")
+    async with wire("fine") as engine, gateway(tmp_path / "gateway", engine_url=engine) as (_, url):
+        there = {"engine_url": engine, "port": url.rpartition(":")[2], "admin_key": f"{KEY}-admin"}
+        same, differs, unread = [
+            (await asyncio.to_thread(examined, **there, **more))[0]
+            for more in ({}, {"policy": other}, {"policy": wrong})
+        ]
+    assert "it has the policy of the file" in same[("gateway", "ok")]
+    assert "was the file rejected?" in differs[("gateway", "warn")]
+    assert "the file is wrong" in unread[("gateway", "warn")]
+    assert "wrong.yaml" in unread[("policy", "fail")]
