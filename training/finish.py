@@ -55,7 +55,7 @@ def widen(
     """Adds the lexical part fitted on `data`; what each part weighs in a head is fitted on `held` and returned.
 
     Held-out rows decide because the encoder has seen the others: on those it looks surer than it is (Wolpert, 1992).
-    They are of the same sources, whose wording it knows: of other sources a `share` of that weight is better.
+    They are of the same sources, whose style it knows as well: for other sources `share` times that weight is better.
     """
     table = wide.fit(data, inverse_penalty)
     lexical = wide.logits(held.windows, table)
