@@ -36,9 +36,7 @@ class Finish(Strict):
     kept: Annotated[float, Field(gt=0, le=1, description="share of fine-tuning's changes that stays")]
     head_c: Annotated[float, Field(gt=0, description="inverse penalty of the heads' logistic regression")]
     wide_c: Annotated[float, Field(gt=0, description="the same of the lexical part")]
-    wide_share: Annotated[float, Field(gt=0, le=4, description="times the weight that held-out rows give it")] | None = (
-        None
-    )
+    wide_share: Annotated[float, Field(gt=0, le=4, description="times what held-out rows give it")] | None = None
 
 
 class Everyday(Strict):
