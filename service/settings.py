@@ -1,5 +1,6 @@
 """Everything that can be set, read once at start. `SLUICEGATE_<NAME>` in the environment; secrets cannot be printed."""
 
+from ipaddress import ip_network
 from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
@@ -69,6 +70,10 @@ class Settings(BaseSettings):
     max_prompt_chars: int = Field(200_000, gt=0, description="longest prompt, all its texts together; longer is a 400")
     max_body_bytes: int = Field(4_000_000, gt=0, description="longest request body")
     requests_per_minute: int = Field(600, gt=0, description="rate limit of a key that has none of its own")
+    wrong_keys_per_minute: int = Field(60, gt=0, description="wrong keys of one address; then it has to wait")
+    trusted_proxies: str = Field(
+        "127.0.0.1", description="proxies whose X-Forwarded-For is believed: addresses or networks, with commas"
+    )
     drain_s: float = Field(30, ge=0, description="how long open streams may go on after SIGTERM")
     keepalive_s: float = Field(10, gt=0, description="an SSE comment is sent after this long without text")
     guard_threads: int = Field(1, gt=0, description="CPU threads of a guard's inference")
@@ -80,6 +85,13 @@ class Settings(BaseSettings):
     @classmethod
     def _absolute(cls, path: Path | None) -> Path | None:
         return path.expanduser().absolute() if path else None
+
+    @field_validator("trusted_proxies", mode="after")
+    @classmethod
+    def _addresses(cls, named: str) -> str:
+        for one in filter(None, (part.strip() for part in named.split(","))):
+            ip_network(one, strict=False)  # "*" would believe anybody, and is no network
+        return named
 
     @property
     def database(self) -> str:

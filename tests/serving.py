@@ -25,10 +25,12 @@ from tests.fakes import FixedKeys, MemoryLedger, ScriptedEngine
 
 KEY = "sg-client-test"
 OPERATOR_KEY = "sg-operator-test"
+LONG_KEY = "sg-client-" + "test" * 10
 MODERATOR_KEY = "sg-moderator-test"
 ADMIN_KEY = "sg-admin-test"
 CALLERS = {
     KEY: Caller("key_client", "acme", requests_per_minute=1_000_000),
+    LONG_KEY: Caller("key_long", "acme"),
     OPERATOR_KEY: Caller("key_operator", "acme", Role.OPERATOR),
     ADMIN_KEY: Caller("key_admin", "acme", Role.ADMIN, requests_per_minute=1_000_000),
     MODERATOR_KEY: Caller("key_moderator", "acme", Role.MODERATOR),

@@ -102,7 +102,11 @@ OVERVIEW: Final = Dashboard(
         Panel("Spool", {"{{pod}}": gauge("sluicegate_spool_bytes", by="pod")}, "bytes"),
         Panel(
             "Turned away",
-            {"overload": rate("sluicegate_overloaded_total"), "rate limit": rate("sluicegate_rate_limited_total")},
+            {
+                "overload": rate("sluicegate_overloaded_total"),
+                "rate limit": rate("sluicegate_rate_limited_total"),
+                "wrong keys {{outcome}}": rate("sluicegate_wrong_keys_total", "outcome"),
+            },
             "reqps",
         ),
     ),

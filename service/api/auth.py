@@ -13,6 +13,7 @@ from starlette.requests import Request
 
 from service.api.deps import Api
 from service.api.errors import Denied, RateLimited
+from service.api.strangers import GUESSABLE_CHARS, Strangers
 from service.gate.exchange import Caller, Role
 
 ANYBODY: Final = None
@@ -66,17 +67,20 @@ LONGEST_TOKEN: Final = 512
 def authorize(api: Api) -> Callable[[Request], Awaitable[None]]:
     """The dependency of every route: key -> caller, the caller's role, the rate limit of the key.
 
+    An address that sent too many wrong keys is told to wait; a known key that nobody can guess is good all the same.
+
     Raises (in the returned function):
         Denied, RateLimited
     """
     rates = MovingWindowRateLimiter(MemoryStorage())
+    strangers = Strangers(api.settings.wrong_keys_per_minute)
 
     async def authorized(request: Request) -> None:
         path = request.scope["route"].path
         roles = ACCESS.get(path, frozenset({Role.ADMIN}))
         if roles is ANYBODY:
             return
-        caller = await _caller(api, request)
+        caller = await _caller(api, strangers, request)
         request.state.caller = caller
         structlog.contextvars.bind_contextvars(key_id=caller.key_id)
         if caller.role not in roles:
@@ -88,15 +92,22 @@ def authorize(api: Api) -> Callable[[Request], Awaitable[None]]:
     return authorized
 
 
-async def _caller(api: Api, request: Request) -> Caller:
+async def _caller(api: Api, strangers: Strangers, request: Request) -> Caller:
     scheme, _, token = request.headers.get("authorization", "").partition(" ")
     token = token.strip()
     if scheme.lower() != "bearer" or not token:
         raise Denied("No API key. Send it as: Authorization: Bearer KEY")
-    caller = await api.keys.lookup(token) if len(token) <= LONGEST_TOKEN else None
-    if caller is None:
-        raise Denied("The API key is unknown or was revoked. Ask the operator for another.")
-    return caller
+    address = request.client.host if request.client else ""
+    wait_s = strangers.wait_s(address)
+    guessable = wait_s > 0 and len(token) < GUESSABLE_CHARS
+    caller = await api.keys.lookup(token) if len(token) <= LONGEST_TOKEN and not guessable else None
+    if caller is not None:
+        return caller
+    api.metrics.wrong_keys.labels("limited" if wait_s else "denied").inc()
+    if wait_s:
+        raise RateLimited(strangers.per_minute, wait_s, "wrong keys")
+    strangers.wrong(address)
+    raise Denied("The API key is unknown or was revoked. Ask the operator for another.")
 
 
 async def _count(api: Api, rates: MovingWindowRateLimiter, request: Request, caller: Caller) -> None:

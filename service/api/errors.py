@@ -120,13 +120,13 @@ class Denied(GateError):
 
 
 class RateLimited(GateError):
-    """More requests than the key may send."""
+    """More requests than the key may send, or more wrong keys than an address may."""
 
     code = "rate_limit_exceeded"
     retryable = True
 
-    def __init__(self, per_minute: int, retry_after_s: int) -> None:
-        super().__init__(f"More than {per_minute} requests a minute. Retry in {retry_after_s} s.")
+    def __init__(self, per_minute: int, retry_after_s: int, what: str = "requests") -> None:
+        super().__init__(f"More than {per_minute} {what} a minute. Retry in {retry_after_s} s.")
         self.retry_after_s = retry_after_s
 
 

@@ -175,6 +175,7 @@ async def _run(
             timeout_graceful_shutdown=int(settings.drain_s),
             timeout_keep_alive=KEEP_ALIVE_S,
             lifespan="off",
+            forwarded_allow_ips=settings.trusted_proxies,
         )
     )
     serving = asyncio.create_task(server.serve(sockets=[listener]))

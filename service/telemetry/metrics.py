@@ -178,6 +178,9 @@ class Metrics:
         self.requests = self._counter("http_requests", "HTTP requests.", ("method", "route", "status"))
         self.request_seconds = self._histogram("http_request_seconds", "HTTP requests, whole.", ("method", "route"))
         self.rate_limited = self._counter("rate_limited", "Requests over the rate limit of their key.")
+        self.wrong_keys = self._counter("wrong_keys", "Requests with a key that nobody has.", ("outcome",))
+        for outcome in ("denied", "limited"):
+            self.wrong_keys.labels(outcome)
 
     def verdict(self, verdict: Verdict) -> None:
         v = verdict

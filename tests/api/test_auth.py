@@ -5,6 +5,7 @@ import re
 import httpx
 import openai
 import pytest
+from pydantic import ValidationError
 
 from service.api import create_api
 from service.api.auth import ACCESS, ANYBODY
@@ -15,7 +16,7 @@ from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from tests.api.conftest import WORDS, error, policy
 from tests.fakes import FixedKeys, MemoryLedger, ScriptedEngine, WordGuard
-from tests.serving import MODERATOR_KEY, OPERATOR_KEY, served
+from tests.serving import LONG_KEY, MODERATOR_KEY, OPERATOR_KEY, served
 
 
 def build(tmp_path):
@@ -108,3 +109,32 @@ def test_rate_limit(tmp_path):
     assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
     assert limited == 2
     assert other.status_code == 200
+
+
+def test_wrong_keys_of_an_address_are_limited(tmp_path):
+    """After so many wrong keys 429 with Retry-After, a short right one too; a long right one goes on, others too."""
+    settings = Settings(home=tmp_path, wrong_keys_per_minute=3)
+    with served(policy(), [WordGuard(WORDS)], settings=settings) as service:
+
+        def ask(key, address="198.51.100.1"):
+            headers = {"authorization": f"Bearer {key}", "x-forwarded-for": address}
+            return httpx.get(service.url + "/v1/models", headers=headers)
+
+        httpx.get(service.url + "/v1/models", headers={"x-forwarded-for": "198.51.100.1"})  # no key is no wrong key
+        answers = [ask(f"guess-{n}") for n in range(5)]
+        short, long = ask(service.key), ask(LONG_KEY)
+        elsewhere = ask("guess", "198.51.100.2"), ask(service.key, "203.0.113.9, 198.51.100.2")
+        of = "sluicegate_wrong_keys_total"
+        counted = {o: service.metrics.registry.get_sample_value(of, {"outcome": o}) for o in ("denied", "limited")}
+    assert [a.status_code for a in (*answers, short, long)] == [401, 401, 401, 429, 429, 429, 200]
+    assert "wrong keys" in error(answers[-1], 429)["message"]
+    assert 1 <= int(answers[-1].headers["retry-after"]) <= 60
+    assert [a.status_code for a in elsewhere] == [401, 200]
+    assert counted == {"denied": 4, "limited": 3}
+
+
+def test_not_everybody_is_a_proxy():
+    """Proxies are addresses: a star, which would let every caller choose its own, is refused."""
+    assert Settings(trusted_proxies="10.0.0.0/8, ::1").trusted_proxies
+    with pytest.raises(ValidationError, match="network"):
+        Settings(trusted_proxies="*")

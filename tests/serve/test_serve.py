@@ -67,6 +67,21 @@ def test_a_wrong_setting_is_named(tmp_path, policy):
     assert "SLUICEGATE_MAX_EXCHANGES" in said
 
 
+async def test_only_a_trusted_proxy_tells_the_address(tmp_path, policy):
+    """X-Forwarded-For of whom is not named as a proxy is not believed: wrong keys count for the real address."""
+    settings = {"policy": policy, "engine_url": "http://127.0.0.1:9", "wrong_keys_per_minute": "2"}
+    async with (
+        gateway(tmp_path, **settings, trusted_proxies="192.0.2.0/24") as (_, url),
+        aiohttp.ClientSession() as http,
+    ):
+        seen = []
+        for number in range(4):
+            headers = {"Authorization": "Bearer wrong", "X-Forwarded-For": f"198.51.100.{number}"}
+            async with http.get(f"{url}/v1/models", headers=headers) as response:
+                seen.append(response.status)
+    assert seen == [401, 401, 429, 429]
+
+
 def test_a_full_disk_says_what_to_do(tmp_path, policy):
     """Without room for the ledger the service does not start, and says where room is needed."""
     said = refused(tmp_path / "home", limit=0, policy=policy, engine_url="http://127.0.0.1:9")
