@@ -34,5 +34,9 @@ debian() { # PACKAGE PROGRAM...: taken out of its package, not installed, so tha
   for program in "$@"; do install -m 755 "$work/$package/usr/bin/$program" "$tools/bin/$program"; done
 }
 debian prometheus prometheus promtool
+templates=/usr/share/prometheus/alertmanager # its program reads them there and nowhere else
+[ -d $templates ] || rm -f "$tools/bin/prometheus-alertmanager"
 debian prometheus-alertmanager prometheus-alertmanager
+[ -d $templates ] || { mkdir -p $templates && cp "$work/prometheus-alertmanager$templates"/*.tmpl $templates; } \
+  || { rm -f "$tools/bin/prometheus-alertmanager"; echo "run: sudo apt-get install -y prometheus-alertmanager" >&2; }
 ls "$tools/bin"

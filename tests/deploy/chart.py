@@ -2,6 +2,7 @@
 
 import functools
 import json
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -11,14 +12,15 @@ import yaml
 
 ROOT = Path(__file__).resolve().parents[2]
 CHART = ROOT / "helm/sluicegate"
+METRIC = re.compile(r"\b(?:sluicegate_[a-z_]+|vllm:[a-z_]+)")
 EXAMPLES = sorted(path.stem for path in (CHART / "examples").glob("*.yaml"))
 
 
-def tool(name):
-    """Where a tool is, on PATH or brought by helm/tools.sh; the test is skipped where it is not."""
+def tool(name, otherwise=""):
+    """Where a tool is, on PATH or brought by helm/tools.sh; the test is skipped where it is not. `otherwise`: or so."""
     found = shutil.which(name, path=str(ROOT / "var/tools/bin")) or shutil.which(name)
     if found is None:
-        pytest.skip(f"{name} is not here. Run: helm/tools.sh")
+        pytest.skip(f"{name} is not here. Run: helm/tools.sh" + (f", or {otherwise}" if otherwise else ""))
     return found
 
 
@@ -53,6 +55,19 @@ def metrics_of_the_service():
 
     suffixes = {"counter": ("_total",), "histogram": ("_bucket", "_sum", "_count")}
     return {m.name + s for m in Metrics().registry.collect() for s in suffixes.get(m.type, ("",))}
+
+
+def queries():
+    """(dashboard: panel, PromQL) of every panel."""
+    for name, dashboard in dashboards().items():
+        for panel in dashboard["panels"]:
+            for target in panel["targets"]:
+                yield f"{name}: {panel['title']}", target["expr"]
+
+
+def filled(promql):
+    """A panel's query as Grafana asks it, for all namespaces."""
+    return promql.replace("$__rate_interval", "5m").replace("$namespace", ".*")
 
 
 def dashboards():

@@ -8,18 +8,10 @@ import pytest
 import yaml
 
 from helm.dashboards import generate
-from tests.deploy.chart import CHART, ROOT, dashboards, metrics_of_the_service, rendered, tool
+from tests.deploy.chart import CHART, METRIC, ROOT, dashboards, filled, metrics_of_the_service, queries, rendered, tool
 
 RULES = yaml.safe_load((CHART / "rules/alerts.yaml").read_text())["groups"][0]["rules"]
-METRIC = re.compile(r"\b(?:sluicegate_[a-z_]+|vllm:[a-z_]+)")
 VLLM = ROOT / ".venv-engine/lib"
-
-
-def queries():
-    for name, dashboard in dashboards().items():
-        for panel in dashboard["panels"]:
-            for target in panel["targets"]:
-                yield f"{name}: {panel['title']}", target["expr"]
 
 
 def test_dashboards_are_what_the_script_writes():
@@ -77,10 +69,7 @@ def test_panels_do_not_overlap():
 
 def test_every_query_is_promql(tmp_path):
     """Prometheus' own parser takes every query of every panel."""
-    rules = [
-        {"record": f"panel:{number}", "expr": query.replace("$__rate_interval", "5m").replace("$namespace", ".*")}
-        for number, (_, query) in enumerate(queries())
-    ]
+    rules = [{"record": f"panel:{number}", "expr": filled(query)} for number, (_, query) in enumerate(queries())]
     path = tmp_path / "panels.yaml"
     path.write_text(yaml.safe_dump({"groups": [{"name": "panels", "rules": rules}]}))
     done = subprocess.run([tool("promtool"), "check", "rules", path], capture_output=True, text=True)
