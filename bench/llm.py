@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from bench import report
+from training import document
 from training.llm import dialogues, recipe
 from training.llm.options import RECIPES
 
@@ -48,7 +49,7 @@ def main() -> None:
 def run(verb: str, threads: int) -> None:
     """One verb in a process of its own, unless it is done for this recipe."""
     lineage = WORK / verb / "lineage.json"
-    wanted = recipe.load(STAGES[verb], RECIPES / f"{verb}.yaml").digest
+    wanted = document.load(STAGES[verb], RECIPES / f"{verb}.yaml").digest
     if lineage.is_file() and json.loads(lineage.read_text())["recipe_digest"] == wanted:
         print(f"{verb}: done before", flush=True)
         return
@@ -76,7 +77,7 @@ def answers(most: int, threads: int) -> dict[str, Any]:
     from training.llm.run import prepare
 
     prepare(threads)
-    made_by = recipe.load(recipe.Dpo, RECIPES / "dpo.yaml")
+    made_by = document.load(recipe.Dpo, RECIPES / "dpo.yaml")
     held = dialogues.gather(made_by, pairs=True)[1][:most]
     asked = [Asked(e.messages[-1:], e.answer) for e in held]
     said = {side: local(model, 40).answer([q.messages for q in asked]) for side, model in
