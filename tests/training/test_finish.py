@@ -9,9 +9,10 @@ import json
 from pathlib import Path
 import numpy as np, torch
 from guards.windows import Window, pad
-from training import encoder, finish
+from training import encoder, finish, recipe
 from training.encode import Encoded
 from training.network import GuardNetwork
+from training.train_guard import run_digest
 
 torch.manual_seed(0)
 architecture = encoder.of_guard(Path("guards/models/default"), 1)[0]
@@ -33,6 +34,14 @@ def right(network, data):
 
 
 network, data, held = GuardNetwork(architecture, 2), rows(300), rows(200)
+made_by = recipe.load(Path("training/recipes/guard_loso.yaml"))
+runs = {
+    "same": (data, made_by),
+    "finish": (data, made_by.model_copy(update={"finish": None})),
+    "lr": (data, made_by.model_copy(update={"lr": 1e-5})),
+    "rows": (held, made_by),
+}
+digests = {what: run_digest(network, *of) for what, of in runs.items()}
 before = finish.encoder_of(network)
 name, value = next(iter(network.encoder.named_parameters()))
 with torch.no_grad():
@@ -45,7 +54,9 @@ deep = right(network, held)
 shares = finish.widen(network, data, held, 10.0)
 both, whole = right(network, held), network.wide.table[:, 0].abs().max().item()
 again = finish.widen(network, data, held, 10.0, share=0.5)  # on heads that were scaled once: only the table is compared
+digests["weights"] = run_digest(network, data, made_by)
 print(json.dumps({
+    "digests": digests,
     "half": network.wide.table[:, 0].abs().max().item() / whole, "agreed": again[0][1] / shares[0][1],
     "changed": changed, "deep": deep, "both": both, "shares": shares,
     "untouched": heads[0] == network.heads.weight[1].tolist() and float(network.wide.table[:, 1].abs().max()) == 0,
@@ -83,3 +94,10 @@ def test_the_lexical_part_may_get_a_share_of_its_weight(found):
 def test_a_head_without_rows_is_left_alone(found):
     """A category that no row labels keeps its head and gets no lexical part."""
     assert found["untouched"]
+
+
+def test_only_what_decides_the_weights_ends_a_checkpoint(found):
+    """Another finish goes on from the same checkpoint; another rate, other rows or other first weights do not."""
+    digests = found["digests"]
+    assert digests["finish"] == digests["same"]
+    assert len({digests[what] for what in ("same", "lr", "rows", "weights")}) == 4
