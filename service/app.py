@@ -1,6 +1,7 @@
 """Builds everything once; the only file that knows which client is real."""
 
 import asyncio
+import platform
 from collections.abc import AsyncIterator, Coroutine, Iterator
 from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, replace
@@ -30,6 +31,7 @@ from service.learning.standing import Load, Watch, guard_of
 from service.ledger.crypto import SealError
 from service.ledger.keys import KeyRing
 from service.ledger.ledger import SqlLedger
+from service.ledger.policies import PolicyNotes
 from service.ledger.store import StoreError
 from service.policies import PoliciesInForce, coverage_of, reach_of
 from service.settings import Settings
@@ -111,7 +113,8 @@ async def assembled(
         tracing = tracing or _tracing(settings)
         connect = _connecting(settings, engine_key, ledger, tracing)
         engine = await stack.enter_async_context(opened(engine_url, connect, metrics))
-        policies = PoliciesInForce(guarded.policies, guarded.guards, metrics, guarded.path)
+        notes = PolicyNotes(ledger.store, platform.node())
+        policies = PoliciesInForce(guarded.policies, guarded.guards, metrics, guarded.path, taken=notes.take)
         learned = JudgesInForce(judges, guarded.guards, policies, ledger, metrics, _loading(settings))
         stack.push_async_callback(learned.stop)
         adapters = AdaptersInForce(engine, settings.registry_folder, metrics)
@@ -134,6 +137,7 @@ async def assembled(
         for watch in (
             every(OFTEN_S, engine_watch),
             *_watching(ledger, metrics),
+            every(OFTEN_S, notes),
             registry.run(settings.registry_watch_s),
             policies.watch(settings.policy_watch_s, nudged or asyncio.Event()),
         ):

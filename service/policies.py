@@ -46,6 +46,7 @@ class PoliciesInForce:
         guards: those that judge at first; a changed file may name no others.
         path: the file to watch; None for policies that never change.
         now: the clock that schedules are read by.
+        taken: is told of each file that comes into force.
     """
 
     def __init__(
@@ -55,9 +56,10 @@ class PoliciesInForce:
         metrics: Metrics,
         path: Path | None = None,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
+        taken: Callable[[Policies], None] = lambda _: None,
     ) -> None:
         self._guards, self._coverage = tuple(guards), coverage_of(guards)
-        self._metrics, self._path, self._now = metrics, path, now
+        self._metrics, self._path, self._now, self._taken = metrics, path, now, taken
         self._seen: bytes | str | None = None  # what the last look found: the file, or why it could not be read
         self._tried: bytes | str | None = None  # what was last taken or rejected
         self.rejected: Rejected | None = None
@@ -130,6 +132,7 @@ class PoliciesInForce:
 
     def _swap(self, policies: Policies) -> None:
         self.policies, self.loaded_at = policies, self._now()
+        self._taken(policies)
         self._tell()
 
     def _tell(self) -> None:

@@ -59,15 +59,17 @@ class Source(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Policies:
-    """A policy file with every policy in it. Same content, same `digest`."""
+    """A policy file with every policy in it. Same content, same `digest`. `text`: the file as it was read."""
 
     file: PolicyFile
     resolved: Mapping[Source, Policy]
+    text: str
 
     @classmethod
     def only(cls, policy: Policy) -> "Policies":
         """One policy for everybody, from no file."""
-        return cls(PolicyFile.model_validate(policy.model_dump(by_alias=True)), {Source(): policy})
+        file = PolicyFile.model_validate(policy.model_dump(by_alias=True))
+        return cls(file, {Source(): policy}, file.model_dump_json(by_alias=True))  # JSON is YAML
 
     @property
     def digest(self) -> str:
@@ -121,7 +123,7 @@ def parse_file(text: str, origin: str = "policy") -> Policies:
     faults += wrong
     if file is None or faults:
         raise PolicyError(listed(sorted(set(faults)), origin))
-    return Policies(file, resolved)
+    return Policies(file, resolved, text)
 
 
 def load_file(path: Path = DEFAULT_POLICY) -> Policies:

@@ -257,6 +257,12 @@ def _step(row: PromotionRow) -> Json:
     return {name: getattr(row, name) for name in names} | {"keys": row.key_ids}
 
 
+async def runs(store: Store, limit: int) -> Sequence[RunRow]:
+    """Training runs, the newest first."""
+    async with store.read() as session:
+        return (await session.scalars(sa.select(RunRow).order_by(RunRow.at.desc(), RunRow.id).limit(limit))).all()
+
+
 async def datasets(store: Store) -> list[Dataset]:
     """All versions of datasets, newest first."""
     async with store.read() as session:

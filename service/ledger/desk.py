@@ -224,10 +224,15 @@ class CandidateRow(Base):
 
 
 class RankingRow(Base):
-    """`places`: candidate -> 1 (best) and on, ties share one. `scores`: candidate -> quality -> 1 to 5."""
+    """`places`: candidate -> 1 (best) and on, ties share one. `scores`: candidate -> quality -> 1 to 5.
+
+    `withdrawn`: its reviewer took it back; it counts for nothing.
+    """
 
     __tablename__ = "rankings"
-    __table_args__ = (UniqueConstraint("task_id", "reviewer"),)
+    __table_args__ = (
+        Index("uq_rankings_task_id_reviewer", "task_id", "reviewer", unique=True, **_where("NOT withdrawn")),
+    )
 
     id: Mapped[str] = mapped_column(primary_key=True)
     task_id: Mapped[str]
@@ -236,6 +241,7 @@ class RankingRow(Base):
     places: Mapped[Json]
     scores: Mapped[Json]
     all_bad: Mapped[bool]
+    withdrawn: Mapped[bool] = mapped_column(server_default=false())
 
 
 class OutboxRow(Base):

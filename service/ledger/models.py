@@ -150,6 +150,29 @@ class Mark(Base):
     mark: Mapped[str] = mapped_column(primary_key=True, index=True)
 
 
+class PolicyRow(Base):
+    """A policy file that was in force: its text, and the gateway that took it first. Never changed."""
+
+    __tablename__ = "policies"
+
+    digest: Mapped[str] = mapped_column(primary_key=True)
+    name: Mapped[str]
+    version: Mapped[int]
+    text: Mapped[str]
+    at: Mapped[float] = mapped_column(index=True)
+    by: Mapped[str]
+
+
+class PolicyPart(Base):
+    """One of the policies that a file makes with its overlays; `digest` is what exchanges and verdicts name."""
+
+    __tablename__ = "policy_parts"
+
+    file: Mapped[str] = mapped_column(ForeignKey(PolicyRow.digest), primary_key=True)
+    source: Mapped[str] = mapped_column(primary_key=True)
+    digest: Mapped[str] = mapped_column(index=True)
+
+
 class AuditRow(Base):
     """Who did or read what: each row's hash covers the one before."""
 

@@ -20,6 +20,8 @@ from service.ledger import audit
 from service.ledger.desk import CandidateRow, RankingRow
 from service.ledger.models import Exchange
 from service.ledger.store import Store
+from service.review import outbox
+from service.review.decisions import UNDO_S
 from service.review.export import LICENSE
 from service.review.feedback import kept_apart, scrubbed
 from service.review.reviewer import Reviewer, ReviewError, Unknown
@@ -106,7 +108,8 @@ async def to_rank(store: Store, reviewer: Reviewer) -> int:
 
 def _unranked(reviewer: Reviewer, query: Any) -> Any:
     """Of candidates: those of tasks that they have not ranked, and of which nothing is erased or restricted."""
-    mine = sa.exists().where(RankingRow.task_id == CandidateRow.task_id, RankingRow.reviewer == reviewer.name)
+    theirs = RankingRow.reviewer == reviewer.name, ~RankingRow.withdrawn
+    mine = sa.exists().where(RankingRow.task_id == CandidateRow.task_id, *theirs)
     gone = sa.exists().where(Exchange.id == CandidateRow.exchange_id, Exchange.erased_at.is_not(None))
     apart = sa.select(CandidateRow.task_id).where(sa.or_(gone, kept_apart(CandidateRow.exchange_id)))
     return query.where(~mine, CandidateRow.task_id.not_in(apart))
@@ -116,8 +119,8 @@ async def rank(store: Store, task_id: str, reviewer: Reviewer, said: Ranking) ->
     """Records a ranking; a reviewer ranks a task once. Returns its id. Raises ReviewError."""
     task = await read_task(store, task_id)
     check(task, said)
-    ranking_id = "rank_" + uuid.uuid4().hex
-    row: Json = {"id": ranking_id, "task_id": task_id, "reviewer": reviewer.name, "at": time.time()}
+    ranking_id, now = "rank_" + uuid.uuid4().hex, time.time()
+    row: Json = {"id": ranking_id, "task_id": task_id, "reviewer": reviewer.name, "at": now}
     row |= {"places": dict(said.places), "all_bad": said.all_bad}
     row["scores"] = {candidate: dict(given) for candidate, given in said.scores.items()}
     try:
@@ -127,10 +130,39 @@ async def rank(store: Store, task_id: str, reviewer: Reviewer, said: Ranking) ->
                 first = sa.select(CandidateRow.exchange_id).where(CandidateRow.task_id == task_id).limit(1)
                 exchange_id = str(await connection.scalar(first.order_by(CandidateRow.position)))
                 await store.add_text(connection, exchange_id, ranking_id, {"preferred": scrubbed(said.preferred)})
+            await outbox.put(connection, "ranked", ranking_id, now + UNDO_S, task_id=task_id)
             await audit.append(connection, store.vault, reviewer.name, "rank", task_id, ranking_id=ranking_id)
     except IntegrityError:
         raise ReviewError("you ranked this already; take the next one") from None
     return ranking_id
+
+
+async def take_back(store: Store, ranking_id: str, reviewer: Reviewer, now: float | None = None) -> None:
+    """Withdraws a ranking within `UNDO_S`: its task waits for them again. Raises ReviewError when it is too late."""
+    now = time.time() if now is None else now
+    async with store.write() as connection:
+        mine = RankingRow.id == ranking_id, RankingRow.reviewer == reviewer.name, ~RankingRow.withdrawn
+        found = (await connection.execute(sa.select(RankingRow.__table__).where(*mine).with_for_update())).first()
+        if found is None:
+            raise ReviewError("there is no such ranking of yours")
+        if now - found.at > UNDO_S:
+            raise ReviewError("it is too late to take this back")
+        await connection.execute(sa.update(RankingRow).where(RankingRow.id == ranking_id).values(withdrawn=True))
+        await outbox.cancel(connection, ranking_id)
+        await audit.append(connection, store.vault, reviewer.name, "unrank", found.task_id, ranking_id=ranking_id)
+
+
+async def ranking_of(store: Store, ranking_id: str, reviewer: Reviewer) -> tuple[RankingRow, Ranking] | None:
+    """A ranking of theirs, withdrawn or not; None when there is none."""
+    mine = RankingRow.id == ranking_id, RankingRow.reviewer == reviewer.name
+    first = sa.select(CandidateRow.exchange_id).where(CandidateRow.task_id == RankingRow.task_id)
+    first = first.order_by(CandidateRow.position).limit(1)
+    async with store.read() as session:
+        found = (await session.execute(sa.select(RankingRow, first.scalar_subquery()).where(*mine))).first()
+    if found is None:
+        return None
+    row, exchange_id = found
+    return row, _said(row, await store.texts(exchange_id))
 
 
 def check(task: Task, said: Ranking) -> None:
@@ -187,7 +219,8 @@ async def preferred(store: Store) -> AsyncIterator[Json]:
 async def _ranked(store: Store) -> AsyncIterator[tuple[Task, list[str], list[Ranking]]]:
     """Tasks with the exchanges of their candidates and what reviewers said; what was erased or is restricted: never."""
     async with store.read() as session:
-        ranked = (await session.scalars(sa.select(RankingRow).order_by(RankingRow.at))).all()
+        standing = sa.select(RankingRow).where(~RankingRow.withdrawn).order_by(RankingRow.at)
+        ranked = (await session.scalars(standing)).all()
         candidates = (await session.scalars(sa.select(CandidateRow).order_by(CandidateRow.position))).all()
         apart = sa.select(CandidateRow.task_id).where(kept_apart(CandidateRow.exchange_id))
         hidden = set(await session.scalars(apart))
@@ -205,8 +238,7 @@ async def _ranked(store: Store) -> AsyncIterator[tuple[Task, list[str], list[Ran
         except Unknown:
             continue
         texts = await store.texts(sources[task_id][0])
-        said = [Ranking(r.places, r.scores, r.all_bad, texts.get(r.id, {}).get("preferred", "")) for r in rows]
-        yield task, sources[task_id], said
+        yield task, sources[task_id], [_said(row, texts) for row in rows]
 
 
 async def read_task(store: Store, task_id: str) -> Task:
@@ -221,6 +253,11 @@ async def read_task(store: Store, task_id: str) -> Task:
     if not found or apart is not None or None in found.values():
         raise Unknown(f"there is no task {task_id!r}, or its texts were erased")
     return Task(task_id, next(iter(found.values()))["prompt"], {id_: text["answer"] for id_, text in found.items()})
+
+
+def _said(row: RankingRow, texts: Mapping[str, Any]) -> Ranking:
+    """`texts`: those of the exchange of the task's first candidate, where an edited answer is kept."""
+    return Ranking(row.places, row.scores, row.all_bad, texts.get(row.id, {}).get("preferred", ""))
 
 
 def _pair(task: Task, chosen: str, rejected: str, agreement: float) -> Json:

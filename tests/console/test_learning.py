@@ -9,15 +9,20 @@ import sqlalchemy as sa
 from playwright.sync_api import expect
 
 import guards
-from service.learning.lineage import Candidate, add_dataset, add_model
+from guards.policy import Policies, parse_file
+from service.gate.exchange import Role
+from service.learning.lineage import Candidate, Run, add_dataset, add_model, add_run
 from service.ledger.desk import ExportRow
+from service.ledger.keys import KeyRing
 from service.ledger.lineage import PromotionRow
+from service.ledger.policies import note
+from service.ledger.routing import item_id
 from service.review.decisions import Decision, decide
 from tests.console.conftest import allow
 from tests.console.hostile import TEXTS
 from tests.console.test_axe import violations
 from tests.console.test_hostile import ALIEN
-from tests.console.world import sow, world
+from tests.console.world import POLICY, sow, world
 
 SHIPPED = Path(guards.__file__).with_name("models") / "default"
 DIGEST = "d" * 64
@@ -112,6 +117,42 @@ def test_gates_stop_an_operator_and_an_admin_says_why(opened, desk):
     assert promotions(desk)[-1] == ("admin", "canary", "default@0.1", "the gate is wrong", True)
 
 
+def test_a_canary_may_be_for_some_keys_alone(opened, desk):
+    """Keys are given by id; one that is unknown is told and nothing is lost; without a share nobody else is judged."""
+    _, key = desk.run(KeyRing(desk.store).create("acme", Role.CLIENT))
+    page = opened("operator")
+    page.goto("/models/default/0.2")
+    page.locator("[name=to][value=canary]").check()
+    page.get_by_label("Share of exchanges").fill("")
+    page.get_by_label("Keys whose exchanges").fill(f"{key.id}, key_unknown")
+    page.get_by_label("Why; kept with the change").fill("the testers first")
+    allow(page, "422")
+    page.get_by_role("button", name="Move it").press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("there is no live key key_unknown")
+    expect(page.get_by_label("Keys whose exchanges")).to_have_value(f"{key.id}, key_unknown")
+    page.get_by_label("Keys whose exchanges").fill(key.id)
+    page.get_by_role("button", name="Move it").press("Enter")
+    expect(page.get_by_text(f"for the keys {key.id}")).to_be_visible()
+    page.goto("/models")
+    expect(page.get_by_role("row", name="default@0.2 guard")).to_contain_text("canary, 1 key")
+
+
+def test_runs_are_listed(opened, desk):
+    """What was trained by which recipe from what, how it ended and how long it took; texts in it are text."""
+    own = {"recipe": "guard", "recipe_digest": "c" * 64, "datasets": [DIGEST], "revision": "abc"}
+    desk.run(add_run(desk.store, Run("run-1", "guard", **own, state="running"), "key_train"))
+    desk.run(add_run(desk.store, Run("run-1", "guard", **own, state="done"), "key_train"))
+    desk.run(add_run(desk.store, Run(TEXTS[3], "dpo", **own | {"datasets": []}, state="failed"), "key_train"))
+    page = opened("auditor")
+    page.goto("/models")
+    row = page.get_by_role("row", name="run-1")
+    for words in ("guard cccccccc", "reviewed@dddddddddddd", "done"):
+        expect(row).to_contain_text(words)
+    expect(page.get_by_role("row", name="dpo")).to_contain_text("failed")
+    assert page.evaluate(ALIEN) == 0
+    assert violations(page) == []
+
+
 def test_others_look_and_change_nothing(opened, desk):
     """A lead and an auditor see versions, gates and datasets, and no form that moves anything."""
     for login in ("lead", "auditor"):
@@ -158,4 +199,25 @@ def test_policies_show_how_the_file_differs(opened, desk):
     page.goto("/policies")
     expect(page.get_by_role("heading", name="own, version 7")).to_be_visible()
     expect(page.locator(".code")).to_contain_text("+guards: [patterns]")
+    expect(page.get_by_text("Nothing is noted yet")).to_be_visible()
     assert violations(page) == []
+
+
+def test_policies_show_what_was_in_force(opened, desk):
+    """Every noted file with when, by which gateway, what it changed and its text; an item leads to the one it had."""
+    texts = [f"name: own\nversion: {n}\nguards: [patterns]\ninput: {{secret: {{action: flag}}}}\n" for n in (8, 9)]
+    for at, text in enumerate(texts):
+        desk.run(note(desk.store, parse_file(text), 1e9 + at, f"gateway-{at}"))
+    desk.run(note(desk.store, Policies.only(POLICY), 1e9 + 2, "<b>gateway</b>"))
+    page = opened("moderator")
+    page.goto("/policies")
+    newest, changed, _ = page.locator("section[aria-labelledby=h-was] details").all()
+    expect(newest).to_contain_text("<b>gateway</b>")
+    changed.locator("summary").press("Enter")
+    expect(changed).to_contain_text("2001-09-09 01:46:41 UTC, first by gateway-1")
+    expect(changed.locator(".code").first).to_contain_text("-version: 8")
+    expect(changed.locator(".code").last).to_contain_text("version: 9")
+    assert page.evaluate(ALIEN) == 0
+    assert violations(page) == []
+    page.goto(f"/items/{item_id(desk.ids[1], 'flagged')}")
+    expect(page.get_by_role("link", name="console, version 3")).to_have_attribute("href", f"/policies#{POLICY.digest}")

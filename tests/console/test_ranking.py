@@ -84,6 +84,32 @@ def test_a_ranking_by_keyboard_alone(opened, put):
     assert made.run(written()) == [f"{shown[1]}, and better2"]
 
 
+def test_z_takes_a_ranking_back_as_it_was_filled_in(opened, put):
+    """Within its seconds the form comes back with every place, score and word; ranked again, only that counts."""
+    made = put("one", "two")
+    page = opened("ada", made)
+    page.goto("/rankings")
+    ready(page)
+    for key in ("2", "1", "k", "q", "ArrowRight"):
+        page.keyboard.press(key)
+    page.get_by_label("A better answer").fill("a third one")
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_text("Your ranking is kept.")).to_be_visible()
+    assert violations(page) == []
+    ready(page)
+    page.keyboard.press("z")
+    expect(page.get_by_text("Taken back.")).to_be_visible()
+    expect(page.locator("[name^=place][value='2']").first).to_be_checked()
+    expect(page.locator("[name^=place][value='1']").last).to_be_checked()
+    expect(page.locator("[name$=accuracy][value='1']").first).to_be_checked()
+    expect(page.get_by_label("A better answer")).to_have_value("a third one")
+    ready(page)
+    page.keyboard.press("b")
+    page.keyboard.press("Control+Enter")
+    expect(page.get_by_text("Your ranking is kept.")).to_be_visible()
+    assert sorted((row.withdrawn, row.all_bad) for row in said(made)) == [(False, True), (True, False)]
+
+
 def test_what_is_left_out_is_asked_for_and_nothing_is_lost(opened, put):
     """Without a place for each answer the form comes back as it was filled in; left to others, the next one comes."""
     made = put("one", "two")

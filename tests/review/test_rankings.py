@@ -1,8 +1,12 @@
+import time
+
 import pytest
 import sqlalchemy as sa
 
 from service.ledger.desk import CandidateRow
 from service.ledger.erasure import erase
+from service.review import outbox
+from service.review.decisions import UNDO_S
 from service.review.rankings import (
     Drawn,
     Ranking,
@@ -13,6 +17,8 @@ from service.review.rankings import (
     preferences,
     preferred,
     rank,
+    ranking_of,
+    take_back,
     to_rank,
 )
 from service.review.reviewer import ReviewError, Unknown
@@ -86,6 +92,30 @@ async def test_a_ranking_is_exported_as_pairs(task, store):
     assert [row for feed in (pairs, preferred) async for row in feed(store)] == []
     assert await next_task(store, BOB) is None
     assert await to_rank(store, BOB) == 0
+
+
+async def test_a_ranking_is_taken_back_within_seconds(task, store):
+    """Taken back it counts for nothing, says what it said, has no effect outside, and its task can be ranked again."""
+    mine, _ = task
+    best, middle, worst = mine.answers
+    said = Ranking({best: 1, middle: 2, worst: 3}, {best: {"safety": 4}}, preferred="better")
+    first = await rank(store, mine.id, ADA, said)
+    with pytest.raises(ReviewError, match="no such ranking of yours"):
+        await take_back(store, first, BOB)
+    with pytest.raises(ReviewError, match="too late"):
+        await take_back(store, first, ADA, now=time.time() + UNDO_S + 1)
+    assert len([pair async for pair in pairs(store)]) == 6
+    await take_back(store, first, ADA)
+    with pytest.raises(ReviewError, match="no such ranking of yours"):
+        await take_back(store, first, ADA)
+    assert [row for feed in (pairs, preferred) async for row in feed(store)] == []
+    assert (await next_task(store, ADA)).id == mine.id
+    row, again = await ranking_of(store, first, ADA)
+    assert (row.withdrawn, again) == (True, said)
+    assert await ranking_of(store, first, BOB) is None
+    second = await rank(store, mine.id, ADA, Ranking({best: 2, middle: 1, worst: 2}))
+    assert len([pair async for pair in pairs(store)]) == 2
+    assert [one.id for one in await outbox.due(store, "ranked", now=time.time() + 2 * UNDO_S)] == [second]
 
 
 async def test_a_task_can_be_left_to_others(task, fill, store):

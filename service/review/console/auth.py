@@ -45,6 +45,7 @@ ACCESS: Final[Mapping[str, frozenset[Role] | None]] = {
     "/search": LOOKS,
     "/voices": LOOKS,
     "/rankings": DECIDES,
+    "/rankings/undo": DECIDES,
     "/rankings/{task_id}": DECIDES,
     "/items/{item_id}": LOOKS,
     "/items/{item_id}/reveal": LOOKS,

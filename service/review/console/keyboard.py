@@ -29,7 +29,7 @@ class Key:
 KEYS: Final = (
     Key(("?",), "sheet", "this list of keys", "everywhere"),
     Key(("n",), "next", "start, or go on with the next item", "everywhere"),
-    Key(("z",), "undo", "take the last decision back", "everywhere"),
+    Key(("z",), "undo", "take the last decision or ranking back", "everywhere"),
     Key(("/",), "search", "search", "everywhere"),
     Key(("j", "ArrowDown"), "down", "next part of the conversation"),
     Key(("k", "ArrowUp"), "up", "part before"),

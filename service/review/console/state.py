@@ -5,7 +5,8 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 
-from service.ledger.desk import ClaimRow, DecisionRow
+from service.gate.exchange import Json
+from service.ledger.desk import ClaimRow, DecisionRow, RankingRow
 from service.ledger.store import Store
 from service.review.claims import Claimed, next_item, release_claim
 from service.review.decisions import UNDO_S
@@ -42,10 +43,13 @@ async def decision_of(store: Store, decision_id: str, reviewer: Reviewer) -> Dec
         return await session.scalar(mine)
 
 
-async def undoable(store: Store, decision_id: str, reviewer: Reviewer) -> int | None:
-    """Seconds left to take a decision back; None when it is too late, or none of theirs."""
+async def undoable(store: Store, decision_id: str, reviewer: Reviewer) -> Json | None:
+    """What the page's undo needs for a decision; None when it is too late, or none of theirs."""
     found = await decision_of(store, decision_id, reviewer) if decision_id else None
-    if found is None or found.withdrawn:
-        return None
-    left = int(found.at + UNDO_S - time.time())
-    return left if left > 0 else None
+    return taking_back("/undo", found) if found else None
+
+
+def taking_back(path: str, said: DecisionRow | RankingRow) -> Json | None:
+    """Where to send which id, and the seconds left for it; None when it is too late."""
+    left = int(said.at + UNDO_S - time.time())
+    return {"path": path, "id": said.id, "left": left} if left > 0 and not said.withdrawn else None

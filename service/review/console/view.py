@@ -27,6 +27,7 @@ SAID: Final = {
     "moved": "Moved. Gateways take it within seconds.",
     "rolled_back": "Rolled back. Gateways take it within seconds.",
     "ranked": "Your ranking is kept.",
+    "unranked": "Taken back. The answers are yours to rank again.",
     "elsewhere": "Somebody else took this item.",
 }
 _NAVIGATION: Final = (

@@ -12,6 +12,7 @@ from guards.policy import PolicyError, load_file
 from guards.taxonomy import CATEGORIES
 from service.gate.exchange import Json
 from service.ledger.desk import CAUSES
+from service.ledger.policies import said_by
 from service.review.blind import guard_visible
 from service.review.cases import OpenedItem
 from service.review.cases import item as open_item
@@ -78,7 +79,6 @@ async def show(request: Request, item_id: str, form: Json, fault: str = "") -> R
     seen = await look(request, item_id)
     entry, found = seen.opened.entry, seen.opened.case
     after = request.query_params.get("after", "")
-    left = await undoable(console.store, after, who.reviewer)
     waits = entry.state == "open" and not seen.opened.decided
     return render(
         request,
@@ -98,12 +98,13 @@ async def show(request: Request, item_id: str, form: Json, fault: str = "") -> R
         others=[name for name in CATEGORIES if name not in DIGITS],
         taxonomy=CATEGORIES,
         policy=_policy(request, found.exchange.tenant),
+        judged_under=await said_by(console.store, found.exchange.policy_digest),
         reasons=SKIP_REASONS,
         causes=CAUSES,
         may_decide=bool(who.user.roles & DECIDES) and waits,
         adjudicates=who.reviewer.leads and entry.state == "contested",
         day=await day(console.store, who.reviewer, console.settings.console_daily_chars),
-        undo={"decision_id": after, "left": left} if left else None,
+        undo=await undoable(console.store, after, who.reviewer),
     )
 
 

@@ -82,7 +82,7 @@ async def add_comment(request: Request) -> Response:
 async def take_back(request: Request) -> Response:
     """Undo: the decision's item is theirs again, and no other."""
     store, who, given = request.app.state.console.store, visitor(request).reviewer, await request.form()
-    decision_id = str(given.get("decision_id", ""))
+    decision_id = str(given.get("id", ""))
     if await decision_of(store, decision_id, who) is None:
         raise ReviewError("there is no such decision of yours")
     await give_all_back(store, who)

@@ -10,7 +10,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
 from service.learning.errors import LearningError
-from service.learning.lineage import Version, datasets, model, models
+from service.learning.lineage import Version, datasets, model, models, runs
 from service.learning.report import report
 from service.learning.stages import To, move, rollback
 from service.ledger.desk import ExportRow
@@ -20,16 +20,25 @@ from service.review.export import note
 from service.review.feeds import FEEDS, What
 from service.review.reviewer import ReviewError, Role
 
-EXPORTS: Final = 50  # shown
+SHOWN: Final = 50  # runs, exports
 
 
 async def page(request: Request) -> Response:
     store = request.app.state.console.store
-    newest = sa.select(ExportRow).order_by(ExportRow.at.desc()).limit(EXPORTS)
+    newest = sa.select(ExportRow).order_by(ExportRow.at.desc()).limit(SHOWN)
     async with store.read() as session:
         exports = (await session.scalars(newest)).all()
-    found = {"models": await models(store), "datasets": await datasets(store), "exports": exports, "feeds": list(FEEDS)}
-    return render(request, "learning.html", title="Models", operates=_operates(request), **found)
+    return render(
+        request,
+        "learning.html",
+        title="Models",
+        operates=_operates(request),
+        models=await models(store),
+        datasets=await datasets(store),
+        runs=await runs(store, SHOWN),
+        exports=exports,
+        feeds=list(FEEDS),
+    )
 
 
 async def export(request: Request) -> Response:
@@ -78,6 +87,7 @@ async def stage(request: Request) -> Response:
             _to(given),
             who.login,
             share=_share(given),
+            keys=_keys(given),
             reason=_reason(given),
             override=bool(given.get("override")) and Role.ADMIN in who.roles,
             four_eyes=console.settings.four_eyes,
@@ -114,13 +124,20 @@ def _to(given: FormData) -> To:
 
 
 def _share(given: FormData) -> float | None:
-    """Of a canary, in per cent."""
-    if given.get("to") != "canary":
+    """Of a canary, in per cent; none where it is for keys alone."""
+    text = str(given.get("share", "")).strip()
+    if given.get("to") != "canary" or (not text and _keys(given)):
         return None
-    text = str(given.get("share", ""))
     if not text.isdecimal() or not 1 <= int(text) <= 100:
         raise LearningError("the share of a canary is 1 to 100 per cent")
     return int(text) / 100
+
+
+def _keys(given: FormData) -> list[str]:
+    """Whose exchanges a canary judges, all of them."""
+    if given.get("to") != "canary":
+        return []
+    return list(dict.fromkeys(str(given.get("keys", "")).replace(",", " ").split()))
 
 
 def _reason(given: FormData) -> str:

@@ -17,7 +17,6 @@ async def page(request: Request) -> Response:
     console, reviewer = request.app.state.console, visitor(request).reviewer
     after = request.query_params.get("after", "")
     decides = bool(reviewer.roles & DECIDES)
-    left = await undoable(console.store, after, reviewer)
     return render(
         request,
         "shift.html",
@@ -26,7 +25,7 @@ async def page(request: Request) -> Response:
         day=await day(console.store, reviewer, console.settings.console_daily_chars),
         decides=decides,
         ranks=await to_rank(console.store, reviewer) if decides else 0,
-        undo={"decision_id": after, "left": left} if left else None,
+        undo=await undoable(console.store, after, reviewer),
     )
 
 
