@@ -9,14 +9,14 @@ from collections.abc import Sequence
 
 
 class Cable:
-    """From a port of its own to the first of `targets`, in turn, that takes the connection.
+    """From a port of its own to the first of `targets`, in turn, that takes the connection: (address, port), or a port.
 
     `state`: open; silent (nothing gets through and nobody is told); reset (every connection is torn, new ones too).
     """
 
-    def __init__(self, *targets: int) -> None:
-        self.targets: Sequence[int] = targets
-        self.port = 0
+    def __init__(self, *targets: int | tuple[str, int], host: str = "127.0.0.1") -> None:
+        self.targets: Sequence[int | tuple[str, int]] = targets
+        self.port, self._host = 0, host
         self._state, self._turn = "open", 0
         self._flows = asyncio.Event()
         self._writers: set[asyncio.StreamWriter] = set()
@@ -42,7 +42,7 @@ class Cable:
 
     async def _listen(self) -> None:
         self._flows.set()
-        self._server = await asyncio.start_server(self._joined, "127.0.0.1", 0, backlog=4096)
+        self._server = await asyncio.start_server(self._joined, self._host, 0, backlog=4096)
         self.port = self._server.sockets[0].getsockname()[1]
 
     async def _end(self) -> None:
@@ -91,7 +91,8 @@ class Cable:
         first = self._turn  # others come while we wait
         for step in range(len(targets)):
             with contextlib.suppress(OSError):
-                return await asyncio.open_connection("127.0.0.1", targets[(first + step) % len(targets)])
+                target = targets[(first + step) % len(targets)]
+                return await asyncio.open_connection(*(("127.0.0.1", target) if isinstance(target, int) else target))
         return None
 
     async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -1,10 +1,12 @@
 """The faults that are tried, and what clients may see of each. docs/faults.md has a line for every one."""
 
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from tests.faults.world import IDLE_S, PACE, World, ready
+from tests.faults.cable import Cable
+from tests.faults.memory import squeeze
+from tests.faults.world import IDLE_S, PACE, World
 
 DURING_S = 2.0 * PACE
 
@@ -34,11 +36,20 @@ def guard_says(what: str) -> Callable[[World], None]:
 
 def start_gateway(w: World, number: int) -> None:
     w.gateways[number].start()
-    ready(w.gateway_ports[number])
+    w.await_gateway(number)
 
 
 def move_clocks(seconds: int) -> Callable[[World], None]:
     return lambda w: [w.move_clock(number, seconds) for number in (0, 1)]
+
+
+def lost(cables: Callable[[World], Sequence[Cable]], which: str) -> Callable[[World], None]:
+    """`which`: lose or find packets between both gateways and the near ends of some cables."""
+    return lambda w: [getattr(link, which)(cable.port) for link in w.links for cable in cables(w)]
+
+
+def no_packets(name: str, cables: Callable[[World], Sequence[Cable]], sees: frozenset[str], during_s: float) -> "Fault":
+    return Fault(f"no packets between gateways and {name}", lost(cables, "lose"), lost(cables, "find"), sees, during_s)
 
 
 NOTHING, ENGINE, GUARD = frozenset(), frozenset({"engine_unavailable"}), frozenset({"guard_unavailable"})
@@ -67,4 +78,12 @@ MORE = [
     Fault("clients torn off", lambda w: w.balancer.set("reset"), lambda w: w.balancer.set("open"), frozenset({"cut"})),
     Fault("the clock jumps a day ahead", move_clocks(86400), None, NOTHING),
     Fault("the clock jumps a day back", move_clocks(0), None, NOTHING),
+]
+SQUEEZED = Fault(
+    "the memory limit ends a gateway", lambda w: squeeze(w, 0), lambda w: start_gateway(w, 0), frozenset({"cut"})
+)
+APART = [  # each gateway in a network namespace of its own
+    no_packets("the database", lambda w: [w.to_database], NOTHING, 4 * PACE),
+    no_packets("a guard elsewhere", lambda w: [w.to_guard], GUARD, DURING_S),
+    no_packets("engines", lambda w: w.to_engines, ENGINE, 2 * IDLE_S + PACE),
 ]

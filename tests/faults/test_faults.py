@@ -14,8 +14,9 @@ from contextlib import ExitStack, suppress
 
 import pytest
 
-from tests.faults.faults import FAULTS, MORE, Fault, start_gateway
+from tests.faults.faults import APART, FAULTS, MORE, SQUEEZED, Fault, start_gateway
 from tests.faults.load import Seen, asking
+from tests.faults.memory import room
 from tests.faults.world import DEADLINE_S, IDLE_S, PACE, World
 
 PROVE = bool(os.environ.get("SLUICEGATE_PROVE"))
@@ -68,14 +69,33 @@ async def tried(world: World, fault: Fault) -> dict:
 @pytest.mark.parametrize("fault", [*FAULTS, *(pytest.param(f, marks=SLOW) for f in MORE)], ids=lambda f: f.name)
 async def test_fault(world, told, fault):
     """Clients see a clear error or none, nothing hangs, nothing flagged is lost, nothing withheld is shown."""
-    line = await tried(world, fault)
+    told[fault.name] = held_to(fault, await tried(world, fault))
+
+
+@SLOW
+@pytest.mark.parametrize("fault", APART, ids=lambda f: f.name)
+async def test_lost_packets(apart, told, fault):
+    """The same where packets between two parts vanish: new connections are never answered, old ones say nothing."""
+    told[fault.name] = held_to(fault, await tried(apart, fault))
+
+
+@SLOW
+async def test_memory_limit(world, told):
+    """The same where a gateway is ended by the kernel, for it was asked more than its memory holds."""
+    if room() is None:
+        pytest.skip("no control group with a limit of memory can be made here; it needs root")
+    told[SQUEEZED.name] = held_to(SQUEEZED, await tried(world, SQUEEZED))
+
+
+def held_to(fault: Fault, line: dict) -> dict:
+    """The line, which is as it has to be whatever the fault."""
     print(fault.name, line)
-    told[fault.name] = line
     saw = set(line["client_saw"]) | set(line["after"])
     assert saw - {"answered", "refused"} <= fault.sees
     assert line["longest_request_s"] < 2 * IDLE_S + 2 * DEADLINE_S + 10 * PACE
     assert line["flagged_kept"] == line["flagged_seen"] > 0
     assert line["leaked"] == 0
+    return line
 
 
 async def test_rolling_restart(world, told):

@@ -23,6 +23,7 @@ from service.ledger.crypto import vault
 from service.ledger.models import Exchange
 from service.ledger.store import Store
 from tests.far_end import far_end, free_port
+from tests.faults.apart import Link
 from tests.faults.cable import Cable
 from tests.gateway import SLUICEGATE, environment
 
@@ -83,10 +84,14 @@ class Process:
 
 
 class World:
-    """Use as a context manager; `url` is the balancer in front of both gateways."""
+    """Use as a context manager; `url` is the balancer in front of both gateways.
 
-    def __init__(self, home: Path) -> None:
+    With `apart` each gateway is in a network namespace of its own. Raises NoNamespaces, bench.postgres.NoPostgres.
+    """
+
+    def __init__(self, home: Path, apart: bool = False) -> None:
         self.home, self._stack = home, ExitStack()
+        self.links = [Link(), Link()] if apart else []
         self.master = base64.b64encode(b"k" * 32).decode()
         self.guard_says = "clean"  # or slow, fails, nonsense
 
@@ -102,7 +107,9 @@ class World:
     def _build(self, stack: ExitStack) -> None:
         self.home.mkdir(parents=True, exist_ok=True)
         self.database = stack.enter_context(Server("fsync=off"))
-        self.to_database = stack.enter_context(Cable(int(self.database.url.rpartition(":")[2])))
+        for link in self.links:
+            stack.enter_context(link)
+        self.to_database = self._cable(stack, int(self.database.url.rpartition(":")[2]))
         self._make_tables()
         self.engine_ports = [free_port(), free_port()]
         command = [sys.executable, "-m", "tests.faults.engine"]
@@ -110,18 +117,34 @@ class World:
             self._process(stack, [*command, str(port)], dict(os.environ), f"engine-{port}")
             for port in self.engine_ports
         ]
-        self.to_engines = [stack.enter_context(Cable(port)) for port in self.engine_ports]
+        self.to_engines = [self._cable(stack, port) for port in self.engine_ports]
         far = stack.enter_context(far_end(self._judge))
-        self.to_guard = stack.enter_context(Cable(int(far.rpartition(":")[2])))
+        self.to_guard = self._cable(stack, int(far.rpartition(":")[2]))
         self.gateway_ports = [free_port(), free_port()]
         self.gateways = [self._gateway(stack, i, port) for i, port in enumerate(self.gateway_ports)]
-        self.balancer = stack.enter_context(Cable(*self.gateway_ports))
-        for port in self.gateway_ports:
-            ready(port)
+        self.balancer = stack.enter_context(Cable(*(self.gateway_at(number) for number in (0, 1))))
+        for number in (0, 1):
+            self.await_gateway(number)
 
     @property
     def url(self) -> str:
         return f"http://127.0.0.1:{self.balancer.port}"
+
+    def gateway_at(self, number: int) -> tuple[str, int]:
+        return self.links[number].there if self.links else "127.0.0.1", self.gateway_ports[number]
+
+    def await_gateway(self, number: int, within_s: float = 60 * PACE) -> None:
+        """Returns when it takes requests."""
+        address, deadline = "{}:{}".format(*self.gateway_at(number)), time.monotonic() + within_s
+        while True:
+            with contextlib.suppress(OSError), urllib.request.urlopen(f"http://{address}/health/ready", timeout=5):
+                return
+            if time.monotonic() > deadline:
+                raise RuntimeError(f"the gateway at {address} did not start")
+            time.sleep(0.1)
+
+    def _cable(self, stack: ExitStack, port: int) -> Cable:
+        return stack.enter_context(Cable(port, host="0.0.0.0" if self.links else "127.0.0.1"))
 
     def _process(self, stack: ExitStack, command: list, env: dict[str, str], name: str) -> Process:
         process = Process(command, env, self.home / f"{name}.log")
@@ -130,8 +153,6 @@ class World:
         return process
 
     def _make_tables(self) -> None:
-        base = self.database.url.rpartition(":")[0]
-        self.database_url = f"{base}:{self.to_database.port}/postgres".replace("postgresql:", "postgresql+asyncpg:")
         self.direct_url = f"{self.database.url}/postgres".replace("postgresql:", "postgresql+asyncpg:")
 
         done = subprocess.run(
@@ -147,19 +168,24 @@ class World:
     def _gateway(self, stack: ExitStack, number: int, port: int) -> Process:
         home = self.home / f"g{number}"
         home.mkdir(exist_ok=True)
-        policy, guards = self.home / "policy.yaml", self.home / "guards.yaml"
+        policy, guards = self.home / "policy.yaml", home / "guards.yaml"
         policy.write_text(POLICY)
-        far = {"kind": "remote", "url": f"http://127.0.0.1:{self.to_guard.port}", "timeout_s": min(DEADLINE_S, 60)}
+        link = self.links[number] if self.links else None
+        near = link.here if link else "127.0.0.1"
+        far = {"kind": "remote", "url": f"http://{near}:{self.to_guard.port}", "timeout_s": min(DEADLINE_S, 60)}
         guards.write_text(json.dumps({"guards": {"far": far}}))
-        env = self.settings(home, self.database_url) | {
+        database = f"postgresql+asyncpg://sluicegate@{near}:{self.to_database.port}/postgres"
+        env = self.settings(home, database) | {
+            "SLUICEGATE_HOST": link.there if link else "127.0.0.1",
             "SLUICEGATE_POLICY": str(policy),
             "SLUICEGATE_GUARDS": str(guards),
-            "SLUICEGATE_ENGINE_URL": ",".join(f"http://127.0.0.1:{c.port}" for c in self.to_engines),
+            "SLUICEGATE_ENGINE_URL": ",".join(f"http://{near}:{c.port}" for c in self.to_engines),
             "SLUICEGATE_ENGINE_IDLE_TIMEOUT_S": str(IDLE_S),
             "SLUICEGATE_DRAIN_S": str(int(10 * PACE)),
         }
         env |= self._clock(home)
-        return self._process(stack, [SLUICEGATE, "serve", "--port", str(port)], env, f"gateway-{number}")
+        command = [*(link.enter if link else ()), SLUICEGATE, "serve", "--port", str(port)]
+        return self._process(stack, command, env, f"gateway-{number}")
 
     def _clock(self, home: Path) -> dict[str, str]:
         """A wall clock that can be moved, where a compiler is at hand."""
@@ -201,14 +227,3 @@ class World:
             return len(flagged & there)
         finally:
             await store.close()
-
-
-def ready(port: int, within_s: float = 60 * PACE) -> None:
-    """Waits until the gateway at `port` takes requests."""
-    deadline = time.monotonic() + within_s
-    while True:
-        with contextlib.suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health/ready", timeout=5):
-            return
-        if time.monotonic() > deadline:
-            raise RuntimeError(f"the gateway at {port} did not start")
-        time.sleep(0.1)
