@@ -1,37 +1,53 @@
 """Rows of a batch into PostgreSQL by COPY, which is faster than inserts and knows no conflicts: for new rows alone."""
 
-import json
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cache
+from operator import itemgetter
 from typing import Any, Final
 
+import orjson
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncConnection
 
-from service.gate.exchange import Json
 from service.ledger.models import Base
 from service.ledger.trail import Rows
 
 READY: Final = "SELECT 1"  # the driver opens the transaction with the first statement
 
 
-async def copy(connection: AsyncConnection, rows: Rows) -> None:
+@dataclass(frozen=True, slots=True)
+class Records:
+    """Rows of one table as the driver takes them, one tuple of `columns` each."""
+
+    table: str
+    columns: Sequence[str]
+    rows: list[tuple[Any, ...]]
+
+
+def records(rows: Rows) -> list[Records]:
+    """In an order in which what is referred to comes first. Documents in `rows` become their JSON."""
+    made = []
+    for table in Base.metadata.sorted_tables:
+        if some := rows.get(table.name):
+            for name in _documents(table.name).intersection(some[0]):
+                for row in some:
+                    if row[name] is not None:
+                        row[name] = orjson.dumps(row[name]).decode()
+            columns = list(some[0])
+            made.append(Records(table.name, columns, list(map(itemgetter(*columns), some))))
+    return made
+
+
+async def copy(connection: AsyncConnection, made: Sequence[Records]) -> None:
     """Within the transaction of `connection`. Raises what asyncpg raises: then nothing of the transaction may stay."""
     await connection.exec_driver_sql(READY)
     driver: Any = (await connection.get_raw_connection()).driver_connection
-    for table in Base.metadata.sorted_tables:
-        if some := rows.get(table.name):
-            names = list(some[0])
-            records = _records([table.c[name] for name in names], some)
-            await driver.copy_records_to_table(table.name, records=records, columns=names)
+    for one in made:
+        await driver.copy_records_to_table(one.table, records=one.rows, columns=one.columns)
 
 
-def _records(columns: "Sequence[sa.Column[Any]]", rows: Sequence[Json]) -> list[tuple[Any, ...]]:
-    documents = {column.name for column in columns if isinstance(column.type, sa.JSON)}
-    names = [column.name for column in columns]
-    if not documents:
-        return [tuple(row[name] for name in names) for row in rows]
-    return [tuple(_document(row[n]) if n in documents else row[n] for n in names) for row in rows]
-
-
-def _document(value: Any) -> str | None:
-    return None if value is None else json.dumps(value)
+@cache
+def _documents(table: str) -> frozenset[str]:
+    """Columns that hold JSON."""
+    return frozenset(c.name for c in Base.metadata.tables[table].columns if isinstance(c.type, sa.JSON))

@@ -20,7 +20,7 @@ from service.ledger.trail import Trail
 IDLE_S: Final = 0.2
 CHUNK_BYTES: Final = 256 << 10
 CHUNK_EVENTS: Final = 128  # parsing them is work on the event loop that streams wait for
-BATCH: Final = 256  # exchanges in one transaction, when there is a backlog
+BATCH: Final = 512  # exchanges in one transaction, when there is a backlog
 LONGEST_BACKOFF_S: Final = 30.0
 
 log = structlog.get_logger(__name__)
@@ -50,14 +50,14 @@ class Stats:
 
 
 class Shipper:
-    """One task reads; `step` does one batch. Everything may be read and stored twice without a change."""
+    """One task: each `step` stores a batch. Everything may be read and stored twice without a change."""
 
     def __init__(self, spool: Spool, store: Store) -> None:
         self._spool, self._store = spool, store
         self._at: dict[Path, int] = {}  # bytes read of a file
         self._damaged: set[Path] = set()
         self._open: dict[str, tuple[Trail, Path]] = {}  # with the file that holds its first event
-        self._ready: list[Trail] = []
+        self._ready: list[tuple[Trail, Path]] = []
         self._adopting = True
         self._caught_up_at = time.monotonic()
         self._read_records = self._shipped = self._damaged_bytes = self._refused = self._review_open = 0
@@ -99,27 +99,49 @@ class Shipper:
         return True
 
     async def step(self) -> bool:
-        """Reads and stores one batch. True when something moved. Raises what the database raises."""
-        if self._adopting and not any(s.adopted and self._unread(s) for s in self._spool.segments):
-            self._close_orphans()
-        segment = next((s for s in self._spool.segments if self._unread(s)), None)
+        """Stores one batch, and reads the next one meanwhile. True when something moved.
+
+        Raises what the database raises.
+        """
+        if len(self._ready) < BATCH:
+            moved = await self._fill(BATCH)
+            if not self._ready:
+                self._done()
+                return moved
+        done = await asyncio.gather(self._keep(), self._fill(2 * BATCH), return_exceptions=True)
+        for error in done:
+            if isinstance(error, BaseException):
+                raise error
+        self._done()
+        return True
+
+    async def _fill(self, most: int) -> bool:
+        """Reads until so many exchanges are ready, or there is no more. True when something was read."""
         moved = False
-        if len(self._ready) < BATCH and segment is not None:
-            moved = self._take(segment, await asyncio.to_thread(self._read, segment))
-        if self._ready and (len(self._ready) >= BATCH or not moved or not self._backlog_bytes()):
-            await self._keep()
+        while len(self._ready) < most and (segment := self._next()) is not None:
+            if not self._take(segment, await asyncio.to_thread(self._read, segment)):
+                break
             moved = True
+        return moved
+
+    def _next(self) -> Segment | None:
+        """The file to read on in: those of dead processes come first, and what they left open is closed then."""
+        segment = next((s for s in self._spool.segments if self._unread(s)), None)
+        if self._adopting and not (segment and segment.adopted):
+            self._close_orphans()
+        return segment
+
+    def _done(self) -> None:
         self.discard()
         if not self._backlog_bytes() and not self._ready:
             self._caught_up_at = time.monotonic()
-        return moved
 
     async def stats(self) -> Stats:
         """Never fails: what only the database knows stays as it was while it is away."""
         with contextlib.suppress(SQLAlchemyError, OSError):
             self._review_open = await self._store.review_open()
         return Stats(
-            records=max(0, self._spool.records - self._read_records) + sum(len(t.events) for t in self._ready),
+            records=max(0, self._spool.records - self._read_records) + sum(len(t.events) for t, _ in self._ready),
             bytes=self._spool.size_bytes,
             oldest_s=time.monotonic() - self._caught_up_at if self._backlog_bytes() or self._ready else 0.0,
             review_open=self._review_open,
@@ -172,20 +194,20 @@ class Shipper:
         trail, first = self._open.pop(exchange_id, (Trail(exchange_id), path))
         trail.add(event)
         if trail.complete:
-            self._ready.append(trail)
+            self._ready.append((trail, first))
         else:
             self._open[exchange_id] = trail, first
 
     def _close_orphans(self) -> None:
         """All that is open now was begun by processes that are dead: their files are read before any of our own."""
-        for trail, _ in self._open.values():
+        for trail, first in self._open.values():
             trail.interrupt()
-            self._ready.append(trail)
+            self._ready.append((trail, first))
         self._open.clear()
         self._adopting = False
 
     async def _keep(self) -> None:
-        batch = self._ready[:BATCH]
+        batch = [trail for trail, _ in self._ready[:BATCH]]
         try:
             await self._store.keep(batch)
         except Exception as error:
@@ -213,9 +235,7 @@ class Shipper:
 
     def discard(self) -> None:
         """Removes files from the oldest on, as long as nothing in them is needed any more."""
-        if self._ready:
-            return
-        pinned = {path for _, path in self._open.values()}
+        pinned = {first for _, first in (*self._open.values(), *self._ready)}
         for segment in list(self._spool.segments):
             if not segment.sealed or self._unread(segment) or segment.path in pinned:
                 return

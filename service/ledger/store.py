@@ -19,7 +19,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
-from service.ledger.bulk import copy
+from service.ledger.bulk import copy, records
 from service.ledger.crypto import DataKey, SealError, Vault
 from service.ledger.desk import ReviewItem
 from service.ledger.models import Base, Content, ContentKey, Exchange
@@ -89,9 +89,9 @@ class Store:
         if self.engine.dialect.name == "sqlite" or not all(trail.began for trail in trails):
             return False
         try:
-            rows = await asyncio.to_thread(_together, trails)
+            made = await asyncio.to_thread(lambda: records(_together(trails)))
             async with self.write() as connection:
-                await copy(connection, rows)
+                await copy(connection, made)
         except Exception as error:  # a row that is there already, data that no column takes, a lost connection
             log.debug("copy_failed", error=type(error).__name__)
             return False

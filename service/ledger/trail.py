@@ -71,29 +71,30 @@ class Trail:
         """Rows by table. Raises KeyError for an event that lacks a field."""
         kept, items = self.texts_kept, self._items()
         return {
-            "exchanges": [self._exchange(items)],
+            "exchanges": [self._exchange(items, kept)],
             "verdicts": [row for e in self.events.values() if "verdicts" in e for row in _verdicts(e)],
             "deliveries": _deliveries(self.first("closed") or {}, self.exchange_id),
             "content_keys": list({k["id"]: k for e in self.events.values() if kept and (k := _key(e))}.values()),
             "contents": [row for e in self.events.values() if kept and (row := _content(e))],
             "review_items": items,
             "beside": [{name: e[name] for name in _BESIDE} for e in self.events.values() if e["event"] == "beside"],
-            "marks": [{"exchange_id": self.exchange_id, "mark": mark} for mark in sorted(self._marks())],
+            "marks": self._marks() if kept else [],
         }
 
-    def _retention_class(self, items: list[Json]) -> str:
+    def _retention_class(self, items: list[Json], kept: bool) -> str:
         if not self.flagged:
-            return "sampled" if self.texts_kept else "metadata"
+            return "sampled" if kept else "metadata"
         return "restricted" if any(item["queue"] == "restricted" for item in items) else "flagged"
 
-    def _marks(self) -> set[str]:
-        return {mark for event in self.events.values() if self.texts_kept for mark in event.get("marks", ())}
+    def _marks(self) -> list[Json]:
+        found = {mark for event in self.events.values() for mark in event.get("marks", ())}
+        return [{"exchange_id": self.exchange_id, "mark": mark} for mark in sorted(found)]
 
     def _items(self) -> list[Json]:
         """What reviewers are asked: of all that was flagged, and of the clean exchanges that chance picked."""
-        asked, closed = self.first("asked") or {}, self.first("closed") or {}
-        if not (self.flagged or self.sampled):
+        if not self.texts_kept:
             return []
+        asked, closed = self.first("asked") or {}, self.first("closed") or {}
         why = "flagged" if self.flagged else "sample"
         events = [e for e in self.events.values() if e["event"] == "verdict"]
         found = [v["category"] for e in events for v in e["verdicts"] if v.get("error") is None]
@@ -108,7 +109,7 @@ class Trail:
         share = 1.0 if self.flagged else asked.get("sample_share")
         return [new_item(self.exchange_id, why, float(closed.get("at", last)), routing, share)]
 
-    def _exchange(self, items: list[Json]) -> Json:
+    def _exchange(self, items: list[Json], kept: bool) -> Json:
         last = next(reversed(self.events.values()))
         asked, closed = self.first("asked") or {}, self.first("closed") or {}
         return {
@@ -121,13 +122,13 @@ class Trail:
             "choices": asked.get("choices", 1),
             "policy_version": asked.get("policy_version", 0),
             "subject": asked.get("subject"),
-            "sampled": self.sampled,
+            "sampled": kept and self.sampled,
             "outcome": closed.get("outcome", UNKNOWN),
             "flagged": self.flagged,
             **{name: closed.get(name) for name in ("duration_s", "first_content_s", "usage", "scores")},
             "erased_at": None,
             "legal_hold": False,
-            "retention_class": self._retention_class(items),
+            "retention_class": self._retention_class(items, kept),
         }
 
 
