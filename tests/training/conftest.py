@@ -3,33 +3,43 @@
 import json
 import os
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 ROOT = Path(__file__).parents[2]
 PYTHON = Path(os.environ.get("SLUICEGATE_ENGINE_ENV") or ROOT / ".venv-engine") / "bin" / "python"
+WARM = Path(__file__).with_name("warm.py")
 
 ASKED = ["bake bread", "sort a list", "plan a trip", "learn chess", "paint a wall", "fix a bike", "grow basil"]
 WRONGS = ["rob a bank", "poison my boss", "forge a passport", "burn a shop down", "steal a car", "blackmail a judge"]
 
 
 @pytest.fixture(scope="session")
-def train() -> Callable[..., subprocess.CompletedProcess[str]]:
-    """Runs python with arguments in the environment that has torch."""
+def train(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """Runs python with arguments in the environment that has torch; see `warm.py`."""
     if not PYTHON.is_file():
         pytest.skip("no .venv-engine: run `make test`, or `sluicegate engine install`")
+    quiet = {"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT), "PYTHONWARNINGS": "ignore"}
+    out, err = (tmp_path_factory.mktemp("said") / name for name in ("out", "err"))
+    with subprocess.Popen(
+        [PYTHON, WARM], env=os.environ | quiet, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdin
+        assert process.stdout
+        assert process.stdout.readline() == "ready\n"
 
-    def run(*arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
-        quiet = {"OMP_WAIT_POLICY": "PASSIVE", "HF_HUB_OFFLINE": "1", "PYTHONPATH": str(ROOT)}
-        done = subprocess.run(
-            [PYTHON, *arguments], env=os.environ | quiet | environment, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 0 or not check, done.stderr
-        return done
+        def run(*arguments: str, check: bool = True, **environment: str) -> subprocess.CompletedProcess[str]:
+            command = {"arguments": arguments, "environment": os.environ | quiet | environment}
+            print(json.dumps(command | {"out": str(out), "err": str(err)}), file=process.stdin, flush=True)
+            code = int(process.stdout.readline())
+            done = subprocess.CompletedProcess(arguments, code, out.read_text(), err.read_text())
+            assert code == 0 or not check, done.stderr
+            return done
 
-    return run
+        yield run
+        process.stdin.close()
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,57 @@
+"""Runs commands of training, one after the other, each in a fork of a process that has torch loaded already.
+
+A line of JSON on stdin is a command: {"arguments": as python's own, "environment", "out", "err": files}; the exit code
+is the answer. Loading torch anew takes longer than most of what the tests let it do.
+"""
+
+import contextlib
+import json
+import os
+import runpy
+import sys
+import traceback
+
+import training.evaluate_guard
+import training.export_guard
+import training.train_guard  # noqa: F401
+
+
+def run(arguments: list[str]) -> None:
+    kind, what, *rest = arguments
+    sys.argv = [kind, *rest]
+    if kind == "-m":
+        runpy.run_module(what, run_name="__main__", alter_sys=True)
+    elif kind == "-c":
+        exec(compile(what, "<command>", "exec"), {"__name__": "__main__"})
+    else:
+        sys.argv = arguments
+        runpy.run_path(kind, run_name="__main__")
+
+
+def child(arguments: list[str], environment: dict[str, str], out: str, err: str) -> int:
+    for fd, path in ((1, out), (2, err)):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), fd)
+    os.environ.clear()
+    os.environ.update(environment)
+    code = 0
+    try:
+        run(arguments)
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else int(end.code is not None)
+        if isinstance(end.code, str):
+            print(end.code, file=sys.stderr)
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    with contextlib.suppress(ValueError):
+        sys.stdout.flush()
+        sys.stderr.flush()
+    return code
+
+
+print("ready", flush=True)
+for line in sys.stdin:
+    command = json.loads(line)
+    if (pid := os.fork()) == 0:
+        os._exit(child(**command))
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
