@@ -50,12 +50,13 @@ def refit(network: GuardNetwork, data: Encoded, inverse_penalty: float) -> None:
 
 
 def widen(
-    network: GuardNetwork, data: Encoded, held: Encoded, inverse_penalty: float, share: float = 1.0
+    network: GuardNetwork, data: Encoded, held: Encoded, inverse_penalty: float, times: Sequence[float]
 ) -> list[tuple[float, float]]:
     """Adds the lexical part fitted on `data`; what each part weighs in a head is fitted on `held` and returned.
 
     Held-out rows decide because the encoder has seen the others: on those it looks surer than it is (Wolpert, 1992).
-    They are of the same sources, whose style it knows as well: for other sources `share` times that weight is better.
+    They are of the same sources, whose style it knows as well: for other sources another weight is better, so what
+    they ask for is taken `times` as often in each head.
     """
     table = wide.fit(data, inverse_penalty)
     lexical = wide.logits(held.windows, table)
@@ -66,7 +67,7 @@ def widen(
         parts = np.stack([states[known] @ weights + bias, lexical[known, head]], 1)
         deep, lexically, shift = _stacked(parts, held.labels[known, head])
         _set(network, head, deep * weights, deep * bias + shift)
-        shares[head] = (deep, share * lexically)
+        shares[head] = (deep, times[head] * lexically)
     table[:, :-1] *= [lexically for _, lexically in shares]
     network.wide = wide.Wide(len(shares))
     with torch.no_grad():

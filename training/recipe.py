@@ -36,7 +36,9 @@ class Finish(Strict):
     kept: Annotated[float, Field(gt=0, le=1, description="share of fine-tuning's changes that stays")]
     head_c: Annotated[float, Field(gt=0, description="inverse penalty of the heads' logistic regression")]
     wide_c: Annotated[float, Field(gt=0, description="the same of the lexical part")]
-    wide_share: Annotated[float, Field(gt=0, le=4, description="times what held-out rows give it")] | None = None
+    wide_share: dict[str, Annotated[float, Field(gt=0, le=4)]] = Field(
+        {}, description="times what held-out rows give it"
+    )
 
 
 class Everyday(Strict):
@@ -85,9 +87,9 @@ class Recipe(Strict):
         if self.shares.keys() != {"train", "validation"}:
             raise ValueError("shares: one of train and one of validation")
         if strange := (self.operating_fpr.keys() ^ self.heads.keys()) | (
-            set(self.implied.values()) - self.heads.keys()
+            {*self.implied.values(), *(self.finish.wide_share if self.finish else ())} - self.heads.keys()
         ):
-            raise ValueError(f"operating_fpr and implied speak of the heads, each once: {sorted(strange)}")
+            raise ValueError(f"operating_fpr, implied and wide_share speak of the heads, each once: {sorted(strange)}")
         if barred := self.licenses - LICENSES:
             raise ValueError(f"licenses: {sorted(barred)} may not enter shipped weights; allowed: {sorted(LICENSES)}")
         return self
@@ -95,7 +97,7 @@ class Recipe(Strict):
     @cached_property
     def digest(self) -> str:
         left_out: dict[str, Any] = {n: True for n in ("train_tokens", "finish", "everyday") if getattr(self, n) is None}
-        if self.finish and self.finish.wide_share is None:
+        if self.finish and not self.finish.wide_share:
             left_out["finish"] = {"wide_share"}
         body = self.model_dump(mode="json", exclude=left_out) | {"licenses": sorted(self.licenses)}
         return hashlib.sha256(json.dumps(body, sort_keys=True).encode()).hexdigest()

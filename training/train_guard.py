@@ -52,7 +52,7 @@ def build(made_by: Recipe, parts: dict[str, list[Row]], out: Path, about: str = 
     metrics["with_views"] = len(data.windows)
     if made_by.finish:
         held = encoded(parts["validation"], made_by.seed + 1, made_by, tokenizer_json, about)
-        metrics["shares"] = complete(network, before, data, held, made_by.finish)
+        metrics["shares"] = complete(network, before, data, held, made_by.finish, list(made_by.heads))
     (out / TOKENIZER).write_text(tokenizer_json, encoding="utf-8")
     export(network, out / MODEL)
     heads, figures = calibrate(out, made_by, parts["validation"], about)
@@ -70,12 +70,12 @@ def encoded(rows: Sequence[Row], seed: int, made_by: Recipe, tokenizer_json: str
 
 
 def complete(
-    network: GuardNetwork, before: dict[str, Tensor], data: Encoded, held: Encoded, how: Finish
+    network: GuardNetwork, before: dict[str, Tensor], data: Encoded, held: Encoded, how: Finish, heads: list[str]
 ) -> list[tuple[float, float]]:
     """Everything after fine-tuning; returns what the deep and the lexical part weigh in each head."""
     finish.go_back(network, before, how.kept)
     finish.refit(network, data, how.head_c)
-    return finish.widen(network, data, held, how.wide_c, how.wide_share or 1.0)
+    return finish.widen(network, data, held, how.wide_c, [how.wide_share.get(h, 1.0) for h in heads])
 
 
 def _options() -> argparse.ArgumentParser:

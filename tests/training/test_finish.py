@@ -51,9 +51,9 @@ changed = float((value - before[name]).abs().mean())
 heads = [network.heads.weight[1].tolist()]
 finish.refit(network, data, 0.01)
 deep = right(network, held)
-shares = finish.widen(network, data, held, 10.0)
+shares = finish.widen(network, data, held, 10.0, [1.0, 1.0])
 both, whole = right(network, held), network.wide.table[:, 0].abs().max().item()
-again = finish.widen(network, data, held, 10.0, share=0.5)  # on heads that were scaled once: only the table is compared
+again = finish.widen(network, data, held, 10.0, [0.5, 1.0])  # only the table is compared
 digests["weights"] = run_digest(network, data, made_by)
 print(json.dumps({
     "digests": digests,
@@ -85,7 +85,7 @@ def test_the_lexical_part_has_a_say(found):
     assert found["shares"][0][1] > 0
 
 
-def test_the_lexical_part_may_get_a_share_of_its_weight(found):
+def test_a_head_may_hear_less_of_the_lexical_part(found):
     """Half the weight that held-out rows ask for is half the table, and the shares say so."""
     assert found["half"] == pytest.approx(0.5, abs=0.05)
     assert found["agreed"] == pytest.approx(found["half"], abs=0.01)
