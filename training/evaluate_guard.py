@@ -82,9 +82,15 @@ def by_source(guards: Mapping[str, Path], made_by: Recipe, floor: bool) -> dict[
         for source in ["all", *sorted({r.source for r in rows})]:
             part = known & np.array([source in ("all", r.source) for r in rows])
             if min(labels[part].sum(), (1 - labels[part]).sum()) >= 10:
-                found.setdefault(category, {})[source] = {
-                    name: measure(by_head[category][part], labels[part], draws=200) for name, by_head in scores.items()
-                }
+                judged = {name: by_head[category][part] for name, by_head in scores.items()}
+                found.setdefault(category, {})[source] = _side_by_side(judged, labels[part])
+    return found
+
+
+def _side_by_side(judged: Mapping[str, Floats], labels: NDArray[np.int64]) -> dict[str, Any]:
+    found: dict[str, Any] = {name: measure(scores, labels, draws=200) for name, scores in judged.items()}
+    if "against" in judged:
+        found["difference"] = compare(judged["guard"], judged["against"], labels, draws=200)
     return found
 
 

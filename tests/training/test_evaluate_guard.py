@@ -10,9 +10,10 @@ def test_figures_stand_side_by_side(train, data, trained, command, tmp_path):
     train("-m", "training.evaluate_guard", *given, SLUICEGATE_DATA=str(data))
     for sources in json.loads(out.read_text()).values():
         for figures in sources.values():
-            assert figures.keys() == {"guard", "against", "floor"}
+            assert figures.keys() == {"guard", "against", "floor", "difference"}
             assert figures["guard"] == figures["against"]
-            assert len({figure["rows"] for figure in figures.values()}) == 1
+            assert {figure["value"] for figure in figures["difference"].values()} == {0}
+            assert len({figures[side]["rows"] for side in ("guard", "against", "floor")}) == 1
 
 
 def test_an_unknown_source_is_refused(train, data, command):
