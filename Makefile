@@ -4,7 +4,7 @@ PYTHON ?= python3
 GATEWAY := .venv/.ready
 ENGINE := .venv-engine/.ready
 
-.PHONY: help serve test prove bench lint tools clean
+.PHONY: help serve test prove bench lint docs tools clean
 help:  ## this list
 	@grep -hE '^[a-z-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
 
@@ -56,6 +56,9 @@ bench: $(GATEWAY) $(ENGINE)  ## speed beside the very same vLLM without the gate
 
 lint: $(GATEWAY)  ## ruff, mypy, import-linter
 	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/lint-imports
+
+docs: $(GATEWAY)  ## the documentation as a site, into var/site; it reads without a network
+	@.venv/bin/python -m docs.site.build
 
 tools:  ## helm, Prometheus, Alertmanager, hadolint, kubernetes-validate for the tests of the deployment, into var/tools
 	@PYTHON=$(PYTHON) helm/tools.sh

@@ -5,7 +5,7 @@ import json
 import os
 import re
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -23,21 +23,27 @@ SLUICEGATE = Path(sys.executable).with_name("sluicegate")
 
 
 @asynccontextmanager
-async def wire(text: str, cut: int = 5, pause_s: float = 0.003) -> AsyncIterator[str]:
-    """Answers every chat with `text`, `cut` characters each `pause_s`, in vLLM's format; yields its URL."""
+async def wire(
+    text: str | Callable[[str], str], cut: int = 5, pause_s: float = 0.003, model: str = "m"
+) -> AsyncIterator[str]:
+    """Answers every chat with `text`, or what that makes of the last message, in vLLM's format; yields its URL.
+
+    Sends `cut` characters each `pause_s`.
+    """
 
     async def chat(request: web.Request) -> web.StreamResponse:
-        await request.json()
+        asked = (await request.json())["messages"][-1]["content"]
+        said = text if isinstance(text, str) else text(asked)
         response = web.StreamResponse(headers={"content-type": "text/event-stream"})
         await response.prepare(request)
-        for i in range(0, len(text), cut):
-            await response.write(_chunk({"content": text[i : i + cut]}, None))
+        for i in range(0, len(said), cut):
+            await response.write(_chunk({"content": said[i : i + cut]}, None))
             await asyncio.sleep(pause_s)
         await response.write(_chunk({}, "stop") + b"data: [DONE]\n\n")
         return response
 
     async def models(_: web.Request) -> web.Response:
-        return web.json_response({"object": "list", "data": [{"id": "m", "object": "model"}]})
+        return web.json_response({"object": "list", "data": [{"id": model, "object": "model"}]})
 
     app = web.Application()
     app.router.add_post("/v1/chat/completions", chat)
