@@ -1,9 +1,11 @@
-"""Commits and appends a second of the ledger, beside a bare loop of write and fdatasync on the same disk.
+"""Commits and appends a second, of the ledger and of its spool, beside bare loops of write and fdatasync on the disk.
 
-    python -m bench.ledger            # a minute; --quick for ten seconds
+    python -m bench.ledger            # two minutes; --quick for ten seconds
 
-In every round the same sealed event is written three ways, in turns that alternate (ABC, CBA). What counts is the ratio
-to the bare loop of the same round: 64 exchanges that wait at once share syncs, so they should get well above 1.
+In every round events of one size are written each way, in turns that alternate (ABC, CBA). What counts is the ratio to
+a bare loop of the same round. One loop syncs each record: 64 exchanges that wait at once share syncs, so they should
+get well above 1 of it. The other appends 64 records and syncs once, which is as good as it gets: the spool alone is
+held to half of that.
 """
 
 import argparse
@@ -20,6 +22,7 @@ from typing import Any
 from bench.report import write
 from bench.stats import median_ratio
 from service.ledger.ledger import SqlLedger
+from service.ledger.records import HEADER
 from service.ledger.spool import Spool
 from service.settings import Settings
 
@@ -44,6 +47,8 @@ class Rates:
     """Events a second, one entry a round."""
 
     bare_syncs: list[float] = field(default_factory=list)
+    bare_at_64: list[float] = field(default_factory=list)
+    spool_at_64: list[float] = field(default_factory=list)
     commits_alone: list[float] = field(default_factory=list)
     commits_at_64: list[float] = field(default_factory=list)
     appends: list[float] = field(default_factory=list)
@@ -55,6 +60,7 @@ def event(number: int) -> dict[str, Any]:
         "event": "verdict",
         "id": f"{EXCHANGE}:verdict:{number}",
         "exchange_id": EXCHANGE,
+        "stage": "output",
         "texts": {"judged": TEXT},
     }
 
@@ -63,27 +69,28 @@ def asked() -> dict[str, Any]:
     return event(0) | {"event": "asked", "store": "flagged", "tenant": "bench", "subject": None}
 
 
-async def bare(folder: Path, seconds: float, size_bytes: int) -> float:
-    """Syncs a second of the simplest loop there is."""
+async def bare(folder: Path, seconds: float, size_bytes: int, group: int) -> float:
+    """Records a second of the simplest loop there is: `group` of them appended, then one fdatasync."""
     data, count = b"x" * size_bytes, 0
     fd = os.open(folder / "bare", os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
     began = time.perf_counter()
     while (elapsed := time.perf_counter() - began) < seconds:
-        os.write(fd, data)
+        for _ in range(group):
+            os.write(fd, data)
         os.fdatasync(fd)
-        count += 1
+        count += group
     os.close(fd)
     return count / elapsed
 
 
-async def commits(ledger: SqlLedger, seconds: float, waiting: int) -> float:
+async def commits(commit: Callable[[int], Awaitable[None]], seconds: float, waiting: int) -> float:
     """Commits a second when `waiting` tasks each commit again as soon as they may."""
     began, count = time.perf_counter(), 0
 
     async def one() -> None:
         nonlocal count
         while time.perf_counter() - began < seconds:
-            await ledger.commit(event(count))
+            await commit(count)
             count += 1
 
     await asyncio.gather(*(one() for _ in range(waiting)))
@@ -108,22 +115,29 @@ async def measure(rounds: int, seconds: float) -> Rates:
         await ledger.start()
         await ledger.commit(asked())
         size_bytes = next(settings.spool.glob("*.log")).stat().st_size
+        spool = Spool(Path(home) / "alone", limit_bytes=8 << 30)
+        await spool.start()
+        payload = b"x" * (size_bytes - HEADER.size)
 
         async def at_64() -> float:
             before = syncs.count
-            rate = await commits(ledger, seconds, WAITING)
+            rate = await commits(lambda n: ledger.commit(event(n)), seconds, WAITING)
             rates.events_per_sync.append(rate * seconds / (syncs.count - before))
             return rate
 
         ways: list[tuple[list[float], Callable[[], Awaitable[float]]]] = [
-            (rates.bare_syncs, lambda: bare(Path(home), seconds, size_bytes)),
+            (rates.bare_syncs, lambda: bare(Path(home), seconds, size_bytes, 1)),
+            (rates.bare_at_64, lambda: bare(Path(home), seconds, size_bytes, WAITING)),
+            (rates.spool_at_64, lambda: commits(lambda _: spool.commit(payload), seconds, WAITING)),
             (rates.commits_at_64, at_64),
-            (rates.commits_alone, lambda: commits(ledger, seconds, 1)),
+            (rates.commits_alone, lambda: commits(lambda n: ledger.commit(event(n)), seconds, 1)),
             (rates.appends, lambda: appends(ledger, 2000)),
         ]
         for number in range(rounds + 1):  # the first warms up
             for figures, run in ways if number % 2 else reversed(ways):
                 figures.append(await run())
+        await spool.stop()
+        spool.release()
         await ledger.stop(0)
     for name in vars(rates):
         del getattr(rates, name)[0]
@@ -137,6 +151,8 @@ def main() -> None:
     rates = asyncio.run(measure(3, 0.3) if quick else measure(15, 1.0))
     medians = {f"{name}_median": round(statistics.median(values), 1) for name, values in vars(rates).items()}
     ratios = {
+        "spool_at_64_over_bare_at_64": median_ratio(rates.spool_at_64, rates.bare_at_64).document(),
+        "commits_at_64_over_bare_at_64": median_ratio(rates.commits_at_64, rates.bare_at_64).document(),
         "commits_at_64_over_bare_syncs": median_ratio(rates.commits_at_64, rates.bare_syncs).document(),
         "commits_alone_over_bare_syncs": median_ratio(rates.commits_alone, rates.bare_syncs).document(),
     }

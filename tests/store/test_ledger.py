@@ -10,6 +10,7 @@ from service.ledger.erasure import erase
 from service.ledger.ledger import SqlLedger
 from service.ledger.models import Base, Content, DeliveryRow, Exchange, VerdictRow
 from service.ledger.records import frame
+from service.ledger.shipper import BATCH, Shipper
 from service.ledger.spool import Spool
 from tests.store.events import ANSWER, CODE, SECRET, asked, clean, closed, flagged, new_id, verdict
 
@@ -150,6 +151,41 @@ async def test_what_a_dead_process_left_open_is_closed_as_interrupted(running, s
     assert (await store.texts(open_id))[f"{open_id}:asked"]["passages"][1]["text"] == SECRET
     assert await store.texts(private_id) == {}
     assert list(settings.spool.iterdir()) == []
+
+
+async def test_what_is_under_way_is_not_taken_for_what_a_dead_process_left(running, store):
+    """An exchange that begins before the files of the dead are read is closed by nobody but itself."""
+    open_id, own_id = new_id(), new_id()
+    async with running() as ledger:
+        await ledger.commit(asked(open_id))
+    async with running() as ledger:
+        await ledger.commit(asked(own_id))
+        assert await ledger.drain(20)
+        assert {e.id: e.outcome for e in await rows(store, Exchange)} == {open_id: "interrupted"}
+        await write(ledger, [closed(own_id)])
+    assert {e.id: e.outcome for e in await rows(store, Exchange)} == {open_id: "interrupted", own_id: "completed"}
+
+
+async def test_files_go_while_a_backlog_is_shipped(store, settings):
+    """A file leaves the disk as soon as all in it is stored, however much still waits behind it."""
+    count = 2 * BATCH + 100
+    spool = Spool(settings.spool, rotate_bytes=30_000)
+    await spool.start()
+    for number in range(count):
+        for event in clean(new_id(), store="metadata"):
+            spool.append(orjson.dumps({name: value for name, value in event.items() if name != "texts"}))
+        if number % 50 == 0:
+            await asyncio.sleep(0.005)  # for the writer, which rotates
+    await spool.stop()
+    shipper, before = Shipper(spool, store), len(spool.segments)
+    assert await shipper.step()
+    assert 1 < len(spool.segments) < before
+    while await shipper.step():
+        pass
+    assert spool.segments == []
+    assert list(settings.spool.glob("*.log")) == []
+    assert await store.count(Exchange) == {"exchanges": count}
+    spool.release()
 
 
 async def test_files_go_once_everything_in_them_is_stored(running, store, settings):
