@@ -7,7 +7,9 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
+from guards.classifier import read_manifest
 from guards.guard import GuardError
+from guards.policy import load
 from guards.registry import MODELS, SHIPPED, GuardsFile, Loading, build, read
 from guards.verdict import Passage
 from service.app import StartError, checked
@@ -31,6 +33,13 @@ def test_without_a_file_those_that_ship_are_there():
     """The shipped classifier, the patterns and the triggers need no file."""
     guards = build(GuardsFile(), Loading())
     assert {name: guard.name for name, guard in guards.items()} == {name: name for name in SHIPPED}
+
+
+def test_the_shipped_guard_is_measured_in_english():
+    """Every category of the shipped classifier is recalled in English as often as the shipped policy asks for."""
+    found = read_manifest(MODELS / "default")[0].languages["en"]
+    assert min(found.values()) >= load().uncovered.language_recall
+    assert found.keys() == read_manifest(MODELS / "default")[0].heads.keys()
 
 
 def test_a_guard_of_the_file_has_the_name_that_policies_use(file):
