@@ -70,6 +70,7 @@ class Settings(BaseSettings):
     max_prompt_chars: int = Field(200_000, gt=0, description="longest prompt, all its texts together; longer is a 400")
     max_body_bytes: int = Field(4_000_000, gt=0, description="longest request body")
     requests_per_minute: int = Field(600, gt=0, description="rate limit of a key that has none of its own")
+    rate_replicas: int = Field(1, gt=0, description="gateways that share a key's rate evenly: each grants its part")
     wrong_keys_per_minute: int = Field(60, gt=0, description="wrong keys of one address; then it has to wait")
     trusted_proxies: str = Field(
         "127.0.0.1", description="proxies whose X-Forwarded-For is believed: addresses or networks, with commas"

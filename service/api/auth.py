@@ -111,14 +111,15 @@ async def _caller(api: Api, strangers: Strangers, request: Request) -> Caller:
 
 
 async def _count(api: Api, rates: MovingWindowRateLimiter, request: Request, caller: Caller) -> None:
-    per_minute = caller.requests_per_minute or api.settings.requests_per_minute
-    rate = RateLimitItemPerMinute(per_minute)
+    """This gateway's share of the key's rate; what is told is the whole."""
+    per_minute, replicas = caller.requests_per_minute or api.settings.requests_per_minute, api.settings.rate_replicas
+    rate = RateLimitItemPerMinute(ceil(per_minute / replicas))
     allowed = await rates.hit(rate, caller.key_id)
     window = await rates.get_window_stats(rate, caller.key_id)
     reset_s = max(ceil(window.reset_time - time.time()), 1)
     request.state.headers = {
         "x-ratelimit-limit-requests": str(per_minute),
-        "x-ratelimit-remaining-requests": str(max(window.remaining, 0)),
+        "x-ratelimit-remaining-requests": str(min(max(window.remaining, 0) * replicas, per_minute)),
         "x-ratelimit-reset-requests": f"{reset_s}s",
     }
     if not allowed:

@@ -111,6 +111,18 @@ def test_rate_limit(tmp_path):
     assert other.status_code == 200
 
 
+def test_a_rate_is_dealt_out_among_gateways(tmp_path):
+    """One of three gateways grants a third of a key's rate, and speaks of the whole."""
+    settings = Settings(home=tmp_path, requests_per_minute=7, rate_replicas=3)
+    with served(policy(), [WordGuard(WORDS)], settings=settings) as service:
+        headers = {"authorization": f"Bearer {OPERATOR_KEY}"}
+        answers = [httpx.get(service.url + "/v1/models", headers=headers) for _ in range(4)]
+    assert [a.status_code for a in answers] == [200, 200, 200, 429]
+    assert [a.headers["x-ratelimit-remaining-requests"] for a in answers] == ["6", "3", "0", "0"]
+    assert {a.headers["x-ratelimit-limit-requests"] for a in answers} == {"7"}
+    assert "More than 7 requests" in error(answers[-1], 429)["message"]
+
+
 def test_wrong_keys_of_an_address_are_limited(tmp_path):
     """After so many wrong keys 429 with Retry-After, a short right one too; a long right one goes on, others too."""
     settings = Settings(home=tmp_path, wrong_keys_per_minute=3)

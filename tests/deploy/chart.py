@@ -42,11 +42,14 @@ def rendered(example, *arguments, version="helm"):
 def pods(documents):
     """(name, pod template) of everything that runs."""
     for document in documents:
-        spec = document.get("spec", {})
+        spec, name = document.get("spec", {}), f"{document['kind']}/{document['metadata']['name']}"
         if document["kind"] == "CronJob":
             spec = spec["jobTemplate"]["spec"]
         if "template" in spec:
-            yield f"{document['kind']}/{document['metadata']['name']}", spec["template"]
+            yield name, spec["template"]
+        if document["kind"] == "LeaderWorkerSet":
+            yield name, spec["leaderWorkerTemplate"]["leaderTemplate"]
+            yield f"{name}-worker", spec["leaderWorkerTemplate"]["workerTemplate"]
 
 
 def metrics_of_the_service():

@@ -5,10 +5,9 @@ import os
 import subprocess
 
 import pytest
-import yaml
 
 from service.settings import Settings
-from tests.deploy.chart import CHART, EXAMPLES, helm, pods, rendered, tool
+from tests.deploy.chart import CHART, EXAMPLES, ROOT, helm, pods, rendered, tool
 
 SETTINGS = {f"SLUICEGATE_{name.upper()}" for name in Settings.model_fields}
 PROVE = os.environ.get("SLUICEGATE_PROVE") == "1"
@@ -41,13 +40,27 @@ def test_every_example_is_linted_and_rendered(example, version):
     assert {"StatefulSet", "Deployment", "Service", "PodDisruptionBudget", "NetworkPolicy", "Job", "CronJob"} <= kinds
 
 
+def as_deployment(leader_worker_set):
+    """Both pods of one as one pod, so that they are held to the schema of pods."""
+    (_, leader), (_, worker) = pods([leader_worker_set])
+    other = [container | {"name": "worker"} for container in worker["spec"]["containers"]]
+    spec = leader["spec"] | {"containers": leader["spec"]["containers"] + other}
+    selector = {"matchLabels": leader["metadata"]["labels"]}
+    made = {"selector": selector, "template": {"metadata": leader["metadata"], "spec": spec}}
+    return {"apiVersion": "apps/v1", "kind": "Deployment", "metadata": leader_worker_set["metadata"], "spec": made}
+
+
 @pytest.mark.parametrize("kubernetes", ["1.28", "1.31", "1.34", "1.37"] if PROVE else ["1.28", "1.37"])
 def test_every_object_is_valid(kubernetes, tmp_path):
     """What is rendered holds to Kubernetes' own schema, strictly, in the oldest and the newest version we support."""
-    for example in EXAMPLES:
-        for number, document in enumerate(rendered(example, "--kube-version", kubernetes)):
-            if not document["apiVersion"].startswith("monitoring.coreos.com"):
-                (tmp_path / f"{example}-{number}.yaml").write_text(yaml.safe_dump(document))
+    different = set()  # much is the same in all examples
+    for document in (d for example in EXAMPLES for d in rendered(example, "--kube-version", kubernetes)):
+        if document["apiVersion"].startswith("leaderworkerset"):  # of no core schema; its pods are
+            document = as_deployment(document)
+        if not document["apiVersion"].startswith("monitoring.coreos.com"):
+            different.add(json.dumps(document, sort_keys=True))
+    for number, document in enumerate(different):
+        (tmp_path / f"{number}.yaml").write_text(document)
     command = [tool("kubernetes-validate"), "--strict", "-k", kubernetes, *tmp_path.iterdir()]
     done = subprocess.run(command, capture_output=True, text=True)
     assert done.returncode == 0, done.stdout + done.stderr
@@ -58,7 +71,7 @@ def test_every_object_is_valid(kubernetes, tmp_path):
 def test_the_chart_sets_only_what_the_service_reads(example):
     """Each SLUICEGATE_ variable in a pod is a setting of this version."""
     names = {e["name"] for _, _, c in containers(rendered(example)) for e in c.get("env", ())}
-    assert {name for name in names if name.startswith("SLUICEGATE_")} <= SETTINGS
+    assert {name for name in names if name.startswith("SLUICEGATE_")} <= SETTINGS | {"SLUICEGATE_DATA"}  # of training
 
 
 def test_values_know_every_setting():
@@ -154,15 +167,17 @@ def test_nobody_goes_round_the_gate(example):
     (policy,) = (
         d for d in rendered(example) if d["kind"] == "NetworkPolicy" and d["metadata"]["name"].endswith("engine")
     )
-    (rule,) = policy["spec"]["ingress"]
+    (rule, *of_nodes) = policy["spec"]["ingress"]
+    assert all("engine-worker" in json.dumps(one["from"]) for one in of_nodes)
     first, *others = rule["from"]
     assert first["podSelector"]["matchLabels"]["app.kubernetes.io/component"] == "gateway"
     assert all("monitoring" in json.dumps(peer) for peer in others)
 
 
-def test_a_service_selects_the_pods_it_is_for():
+@pytest.mark.parametrize("example", ["laptop", "many-nodes"])
+def test_a_service_selects_the_pods_it_is_for(example):
     """Every Service and network policy selects the pods of its own component, and some pod at all."""
-    documents = rendered("laptop")
+    documents = rendered(example)
     labels = [pod["metadata"]["labels"] for _, pod in pods(documents)]
     for document in documents:
         selector = {"Service": lambda s: s["selector"], "NetworkPolicy": lambda s: s["podSelector"]["matchLabels"]}.get(
@@ -231,3 +246,51 @@ def test_several_engines_are_chosen_by_the_gateway():
     assert services["sluicegate-engines"]["clusterIP"] == "None"
     assert services["sluicegate-engines"]["selector"] == services["sluicegate-engine"]["selector"]
     assert engine_url("one-gpu") == "http://sluicegate-engine:8000"
+
+
+def test_an_engine_over_several_nodes_is_one_group():
+    """With engine.nodes above 1 the pods of an engine start together, one listens, and each knows its place by LWS."""
+    (group,) = (d for d in rendered("many-nodes") if d["kind"] == "LeaderWorkerSet")
+    spec = group["spec"]["leaderWorkerTemplate"]
+    assert (group["spec"]["replicas"], spec["size"], spec["restartPolicy"]) == (3, 2, "RecreateGroupOnPodRestart")
+    (leader,), (worker,) = (spec[f"{who}Template"]["spec"]["containers"] for who in ("leader", "worker"))
+    placed = {"--nnodes=2", "--pipeline-parallel-size=2", "--tensor-parallel-size=8"}
+    placed |= {"--node-rank=$(LWS_WORKER_INDEX)", "--master-addr=$(LWS_LEADER_ADDRESS)"}
+    assert placed <= set(leader["args"])
+    assert [*leader["args"][:6], "--headless", *leader["args"][6:]] == worker["args"]
+    assert "readinessProbe" in leader
+    assert "ports" not in worker
+
+
+def test_vllm_has_what_the_chart_tells_it():
+    """Each option of the engines' command lines is one of the installed vLLM."""
+    sources = list((ROOT / ".venv-engine/lib").glob("python3*/site-packages/vllm/engine/arg_utils.py"))
+    if not sources:
+        pytest.skip("vLLM is not here. Run: sluicegate engine install")
+    served = sources[0].parents[1] / "entrypoints"
+    known = sources[0].read_text() + "".join(path.read_text() for path in served.rglob("cli_args.py"))
+    for example in EXAMPLES:
+        for name, _, container in containers(rendered(example)):
+            if container["name"] == "engine":
+                words = [word.partition("=")[0] for word in container["args"] if word.startswith("--")]
+                options = {word.replace("--no-", "--", 1) for word in words}
+                fields = {option: f"    {option[2:].replace('-', '_')}: " for option in options}
+                assert {o for o in options if f'"{o}"' not in known and fields[o] not in known} == set(), name
+
+
+def test_the_loop_is_a_job_that_may_reach_the_gateway_only(tmp_path):
+    """The loop's job has the registry to write to, no database, an operator's key, and a plan that the loop takes."""
+    from training.loop_plan import load
+
+    documents = rendered("many-nodes")
+    (pod,) = (pod for name, pod in pods(documents) if name.endswith("-loop"))
+    (container,) = pod["spec"]["containers"]
+    names = {e["name"] for e in container["env"]}
+    assert not names & {"SLUICEGATE_DATABASE_URL", "SLUICEGATE_MASTER_KEY"}
+    assert "SLUICEGATE_ADMIN_KEY" in names
+    assert not next(m for m in container["volumeMounts"] if m["name"] == "registry").get("readOnly")
+    (plan,) = (d["data"]["loop.yaml"] for d in documents if d["kind"] == "ConfigMap" and "loop.yaml" in d["data"])
+    (tmp_path / "plan.yaml").write_text(plan)
+    assert load(tmp_path / "plan.yaml").name == "default"
+    (policy,) = (d for d in documents if d["kind"] == "NetworkPolicy" and d["metadata"]["name"].endswith("-loop"))
+    assert {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]} == {53, 8080, 443}

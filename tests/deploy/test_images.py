@@ -1,10 +1,14 @@
 """The Dockerfile, as far as it can be looked at without building it."""
 
+import json
 import re
 import subprocess
+import sys
 import tomllib
 
 import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
 
 from service.settings import Settings
 from tests.deploy.chart import ROOT, tool
@@ -48,3 +52,21 @@ def test_the_image_holds_what_the_package_needs():
     files = {ROOT / name for name in listed.stdout.splitlines() if not name.endswith((".py", ".md"))}
     assert files
     assert {path for path in files if path.exists()} - held == set()
+
+
+def test_the_bill_of_materials_is_whole():
+    """What helm/sbom.sh lists of an environment has every dependency of the project, in the version that is pinned."""
+    tool("cyclonedx-py")
+    done = subprocess.run(["helm/sbom.sh", sys.executable], cwd=ROOT, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    bill = json.loads(done.stdout)
+    assert (bill["bomFormat"], bill["metadata"]["component"]["name"]) == ("CycloneDX", "sluicegate")
+    listed = {canonicalize_name(c["name"]): c for c in bill["components"]}
+    pinned = (Requirement(line) for line in (ROOT / "constraints.txt").read_text().splitlines() if "==" in line)
+    versions = {canonicalize_name(r.name): str(r.specifier) for r in pinned}
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    for line in project["dependencies"]:
+        name = canonicalize_name(Requirement(line).name)
+        assert f"=={listed[name]['version']}" == versions[name]
+    told = [c for c in listed.values() if c.get("licenses")]
+    assert len(told) > 0.9 * len(listed)
