@@ -30,7 +30,7 @@ MORE: Final = {  # pages of the site that are not below docs/
     "training/LOG.md": "training-log.md",
 }
 FOLDERS: Final = {
-    "docs/decisions": "decisions/index.md",
+    "docs/decisions": "decisions.md",
     "docs/how-to": "index.md",
     "docs/runbooks": "reference/alerts.md",
     "docs/tutorials": "index.md",
@@ -133,7 +133,7 @@ def _decision(path: Path) -> tuple[str, str, str]:
     text = path.read_text(encoding="utf-8")
     number, _, title = text.partition("\n")[0].removeprefix("# ").partition(": ")
     sentence = re.search(r"\*\*Decision\.?\*\*\s*\*(.+?)\*", text, re.S)
-    return number, f"[{title}]({path.name})", fold(sentence.group(1)) if sentence else ""
+    return number, f"[{title}](decisions/{path.name})", fold(sentence.group(1)) if sentence else ""
 
 
 def main(argv: list[str] | None = None) -> None:
