@@ -1,13 +1,8 @@
 """`kill -9` of processes that write under load, at any moment: start, work, adoption and shipping included."""
 
 import asyncio
-import contextlib
-import json
 import os
 import random
-import signal
-import subprocess
-import sys
 import time
 from collections import Counter
 from dataclasses import dataclass, field
@@ -21,6 +16,7 @@ from service.ledger.ledger import SqlLedger
 from service.ledger.models import ContentKey, Exchange, VerdictRow
 from service.ledger.verify import verify
 from service.settings import Settings
+from tests.durability.nursery import Nursery
 from tests.durability.writer import AT_ONCE, text_of, textless
 
 PROVE = bool(os.environ.get("SLUICEGATE_PROVE"))
@@ -29,14 +25,13 @@ ROUNDS = 200 if PROVE else 2  # of so many kills at work each, on each of two da
 DRAIN_S = 300
 
 
-class Nursery:
-    """Writers to be killed, several at a time."""
+class Writers:
+    """Writers of one installation."""
 
     def __init__(self, home: Path, database_url: str | None) -> None:
-        self._home, self._url, self._born, self._turn = home, database_url or "", 0, asyncio.Lock()
-        command, pipe = [sys.executable, "-W", "ignore", "-m", "tests.durability.writer"], subprocess.PIPE
-        environment = os.environ | {"PYTHONPATH": "."}
-        self._process = subprocess.Popen(command, env=environment, stdin=pipe, stdout=pipe, text=True)
+        self._home, self._url, self._born = home, database_url or "", 0
+        self._nursery = Nursery("tests.durability.writer")
+        self.close = self._nursery.close
 
     async def kill_one(self, moment_s: float, writers: int, at_work: bool) -> list[str]:
         """A process of `writers` tasks, or one that only ships, killed that long after its birth or its first ack.
@@ -46,32 +41,16 @@ class Nursery:
         self._born += 1
         acks = self._home / f"acks-{self._born}"
         acks.touch()
-        pid = int(await self._ask(json.dumps([str(self._home), self._url, str(acks), writers])))
+        pid = await self._nursery.born(str(self._home), self._url, str(acks), writers)
         deadline = time.monotonic() + DRAIN_S
         while at_work and not acks.stat().st_size:
             assert time.monotonic() < deadline, "it acknowledges nothing"
             await asyncio.sleep(0.01)
         await asyncio.sleep(moment_s)
-        os.kill(pid, signal.SIGKILL)
-        assert await self._ask(f"{pid}") == str(-signal.SIGKILL), "it ended before it was killed"
+        await self._nursery.kill(pid)
         acknowledged = acks.read_text().split()
         acks.unlink()
         return acknowledged
-
-    async def _ask(self, line: str) -> str:
-        async with self._turn:
-            return (await asyncio.to_thread(self._answer, line)).strip()
-
-    def _answer(self, line: str) -> str:
-        self._process.stdin.write(line + "\n")
-        self._process.stdin.flush()
-        return self._process.stdout.readline()
-
-    def close(self) -> None:
-        with contextlib.suppress(BrokenPipeError):
-            self._process.stdin.close()
-        self._process.wait(30)
-        self._process.stdout.close()
 
 
 @dataclass
@@ -119,11 +98,11 @@ async def doubled(ledger: SqlLedger) -> dict[str, int]:
     return counts | {"verdicts": sum(count != 2 for count in rows.values())}  # each event holds two
 
 
-async def killed(nursery: Nursery, found: Found) -> list[str]:
+async def killed(writers: Writers, found: Found) -> list[str]:
     """One round: writers die one after the other, one in five of them while it starts; then one that ships for them."""
     moments = [(random.uniform(0, 0.5), number > 0) for number in range(AT_A_TIME)]
-    dead = await asyncio.gather(*(nursery.kill_one(at, AT_ONCE, at_work) for at, at_work in moments))
-    await nursery.kill_one(random.uniform(0, 0.5), writers=0, at_work=False)
+    dead = await asyncio.gather(*(writers.kill_one(at, AT_ONCE, at_work) for at, at_work in moments))
+    await writers.kill_one(random.uniform(0, 0.5), writers=0, at_work=False)
     found.kills_at_work += AT_A_TIME
     found.kills_of_shippers += 1
     return [event for acknowledged in dead for event in acknowledged]
@@ -131,12 +110,12 @@ async def killed(nursery: Nursery, found: Found) -> list[str]:
 
 async def test_nothing_acknowledged_is_lost_or_doubled_by_kill_9(settings: Settings, tmp_path: Path):
     """Writers are killed under load, whoever ships what they left is killed too; the next start has all, once."""
-    found, nursery, ledger = Found(), Nursery(tmp_path, settings.database_url), SqlLedger(settings)
+    found, writers, ledger = Found(), Writers(tmp_path, settings.database_url), SqlLedger(settings)
     await ledger.start()
     await ledger.stop()  # tables and keys are there
     try:
         for number in range(1, ROUNDS + 1):
-            events = await killed(nursery, found)
+            events = await killed(writers, found)
             ledger = SqlLedger(settings)
             await ledger.start()
             assert await ledger.drain(DRAIN_S)
@@ -146,7 +125,7 @@ async def test_nothing_acknowledged_is_lost_or_doubled_by_kill_9(settings: Setti
             if number % 10 == 0:
                 print(f"round {number}/{ROUNDS}: {found.acknowledged} acknowledged, {len(found.lost)} lost", flush=True)
     finally:
-        nursery.close()
+        writers.close()
     finding, twice = await verify(settings.spool, ledger.store), await doubled(ledger)
     await ledger.stop()
     assert found.acknowledged > found.kills_at_work

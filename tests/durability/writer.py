@@ -1,9 +1,9 @@
-"""Processes to be killed. `python -m tests.durability.writer` forks one for each line it reads: what it costs to start
-Python is paid once. What a process acknowledges, as to a client, it appends to a file, which outlives `kill -9`.
+"""Writers to be killed: `python -m tests.durability.writer` forks one for each line it reads.
+
+What a writer acknowledges, as to a client, it appends to a file, which outlives `kill -9`.
 """
 
 import asyncio
-import json
 import os
 import random
 import sys
@@ -15,6 +15,7 @@ import structlog
 from service.ledger.ledger import SqlLedger
 from service.ledger.spool import Spool
 from service.settings import Settings
+from tests.durability.nursery import bear
 from tests.store.events import asked, closed, new_id, verdict
 
 AT_ONCE = 16
@@ -59,20 +60,11 @@ async def live(home: str, database_url: str, acks: str, writers: int) -> None:
     await asyncio.Event().wait()  # ships on
 
 
-def nursery() -> None:
-    """Reads `[home, database_url, acks, writers]` and answers the child's pid; reads a pid and answers how it ended."""
-    for line in sys.stdin:
-        asked = json.loads(line)
-        if isinstance(asked, int):
-            print(os.waitstatus_to_exitcode(os.waitpid(asked, 0)[1]), flush=True)
-        elif (pid := os.fork()) == 0:
-            random.seed()
-            asyncio.run(live(*asked))
-            os._exit(1)
-        else:
-            print(pid, flush=True)
+def write(*asked: Any) -> None:
+    random.seed()
+    asyncio.run(live(*asked))
 
 
 if __name__ == "__main__":
     structlog.configure(logger_factory=structlog.PrintLoggerFactory(sys.stderr))  # stdout is for answers
-    nursery()
+    bear(write)
