@@ -149,8 +149,9 @@ def fit(network: GuardNetwork, data: Encoded, made_by: Recipe, out: Path) -> lis
 def run_digest(network: GuardNetwork, data: Encoded, made_by: Recipe) -> str:
     """Of all that decides the weights: where they begin, the rows, the settings; not how they are finished then."""
     made = hashlib.sha256(made_by.model_dump_json(include=DECIDING).encode())
-    for array in (data.labels, data.weights, *(w.ids for w in data.windows), *(w.types for w in data.windows)):
-        made.update(array.tobytes())
+    for window in data.windows:
+        made.update(window.ids.tobytes() + window.types.tobytes())
+    made.update(data.labels.tobytes() + data.weights.tobytes())
     for value in network.parameters():
         made.update(value.detach().numpy().tobytes())
     return made.hexdigest()
