@@ -16,6 +16,7 @@ from tests.console.hostile import TEXTS
 from tests.console.world import world
 
 FLAG = " RUDEWORD"
+BETWEEN = "\n~~~\n"
 READ = """
     element => {
         const read = node => {
@@ -34,11 +35,24 @@ ALIEN = """
 """
 
 
+def batches(most, chars):
+    """All texts in order, so many and so long together at most: what a page shows at once."""
+    made = [[]]
+    for text in TEXTS:
+        if len(made[-1]) == most or sum(map(len, made[-1])) + len(text) > chars:
+            made.append([])
+        made[-1].append(text)
+    return made
+
+
+TURNS = batches(8, 3500)
+
+
 @pytest.fixture(scope="module")
 def desk(tmp_path_factory):
-    """One exchange for each text, asked and answered with; a few comments and audit rows that hold them too."""
+    """Exchanges with each text as a turn, all of these in the last turn and in the answer; comments and audit rows."""
     with world(tmp_path_factory.mktemp("hostile"), ("ada", "admin")) as made:
-        made.ids = [made.ask(("user", text + FLAG)) for text in TEXTS]
+        made.ids = [made.ask(*(("user", text + FLAG) for text in (*texts, BETWEEN.join(texts)))) for texts in TURNS]
         made.settle()
         item = item_id(made.ids[0], "flagged")
         for text in TEXTS:
@@ -55,11 +69,12 @@ def test_there_are_enough_of_them():
 def test_items_show_exactly_what_was_stored(opened, desk):
     """Of every text, asked and answered, the page shows each character, as text and as nothing else."""
     page = opened("ada")
-    for number, text in enumerate(TEXTS):
+    for number, texts in enumerate(TURNS):
         page.goto(f"/items/{item_id(desk.ids[number], 'flagged')}")
         shown = [page.evaluate(f"({READ})", one) for one in page.locator(".part .text").element_handles()]
-        assert shown == [text + FLAG] * 2, text
-        assert page.evaluate(ALIEN) == 0, text
+        together = BETWEEN.join(texts) + FLAG
+        assert shown == [*(text + FLAG for text in texts), together, together]
+        assert page.evaluate(ALIEN) == 0, texts
         assert page.title().startswith("Item ")
 
 
@@ -83,12 +98,13 @@ def test_search_users_and_errors_show_them_as_text(opened, desk):
     """Whatever is in the address or in a form comes back as text."""
     page = opened("admin")
     allow(page, "404", "400")
-    for text in TEXTS:
-        short = text[:60].replace("\0", "")
+    for texts in batches(3, 10_000):
+        short = " ".join(text[:60] for text in texts).replace("\0", "")
         page.goto(f"/search?text={quote(short)}")
-        assert page.evaluate(ALIEN) == 0, text
+        assert page.locator("p.note .plain").evaluate(READ) == short.strip()[:200]
+        assert page.evaluate(ALIEN) == 0, texts
         page.goto(f"/nothing/{quote(short, safe='')}")
-        assert page.evaluate(ALIEN) == 0, text
+        assert page.evaluate(ALIEN) == 0, texts
     page.goto("/users")
     page.locator("#login").fill("mallory")
     page.locator("#name").fill("<img src=x onerror=alert(1)>\u202e")
