@@ -53,7 +53,8 @@ def build(out: Path) -> Path:
     pages.mkdir(parents=True)
     stage(pages)
     shutil.copy(HERE / "zensical.toml", out)
-    command = [Path(sys.executable).with_name("zensical"), "build", "--clean", "--strict", "-f", out / "zensical.toml"]
+    zensical = Path(sys.executable).with_name("zensical")
+    command = (zensical, "build", "--clean", "--strict", "-f", out / "zensical.toml")
     done = subprocess.run(command, capture_output=True, text=True)
     if done.returncode != 0:
         raise BuildError(done.stdout + done.stderr)
@@ -109,7 +110,7 @@ def _linked(text: str, root: Path, source: str, known: dict[str, str], pages: Pa
 
 def _pictured(text: str, page: Path) -> str:
     """The text with its diagrams as pictures beside the page: a browser need not draw, nor fetch what draws."""
-    import mermaidx
+    import mermaidx  # type: ignore[import-untyped]  # it has no stubs
 
     def picture(match: re.Match[str]) -> str:
         heading = re.findall(r"^#+ (.+)$", text[: match.start()], re.M)[-1]

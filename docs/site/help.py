@@ -7,15 +7,15 @@ import os
 from collections.abc import Iterator
 from contextlib import redirect_stdout
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
-import click
 import typer
 
 from docs.site.markdown import table
 
 ROOT: Final = Path(__file__).parents[2]
 WIDTH: Final = "100"
+Command = Any  # typer's own copy of click has no public name
 
 
 def sluicegate() -> str:
@@ -25,31 +25,25 @@ def sluicegate() -> str:
     return "\n".join(_verb(path, command) for path, command in _leaves("sluicegate", typer.main.get_command(app)))
 
 
-def _leaves(path: str, command: click.Command) -> Iterator[tuple[str, click.Command]]:
+def _leaves(path: str, command: Command) -> Iterator[tuple[str, Command]]:
     """Verbs without verbs below them, by the words that call them."""
-    below: dict[str, click.Command] = getattr(command, "commands", {})
+    below: dict[str, Command] = getattr(command, "commands", {})
     if not below:
         yield path, command
     for name, one in below.items():
         yield from _leaves(f"{path} {name}", one)
 
 
-def _verb(path: str, command: click.Command) -> str:
-    context = click.Context(command, info_name=path)
+def _verb(path: str, command: Command) -> str:
+    context = typer.Context(command, info_name=path)
     usage = " ".join([path, *command.collect_usage_pieces(context)])
     rows = [
         (f"`{record[0]}`".replace("  ", " "), record[1])
         for parameter in command.get_params(context)
-        if parameter.name != "help" and (record := _record(parameter, context))
+        if parameter.name != "help" and (record := parameter.get_help_record(context))
     ]
     options = table(("option", "what"), rows) + "\n" if rows else ""
     return f"### {path}\n\n```text\n{usage}\n```\n\n{_paragraphs(command.help or '')}\n\n{options}"
-
-
-def _record(parameter: click.Parameter, context: click.Context) -> tuple[str, str]:
-    if isinstance(parameter, click.Argument):
-        return parameter.make_metavar(context), getattr(parameter, "help", None) or ""
-    return parameter.get_help_record(context) or (parameter.name or "", "")
 
 
 def _paragraphs(help_text: str) -> str:

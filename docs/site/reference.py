@@ -166,7 +166,8 @@ def _roles(path: str) -> str:
     from service.api.auth import ACCESS, ANYBODY
 
     by_path = {known.replace(":path}", "}"): roles for known, roles in ACCESS.items()}
-    return "anybody" if by_path[path] is ANYBODY else ", ".join(sorted(str(role) for role in by_path[path]))
+    roles = by_path[path]
+    return "anybody" if roles is ANYBODY or roles is None else ", ".join(sorted(map(str, roles)))
 
 
 def _body(content: Json, schemas: Json) -> Iterator[str]:
