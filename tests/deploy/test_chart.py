@@ -294,3 +294,12 @@ def test_the_loop_is_a_job_that_may_reach_the_gateway_only(tmp_path):
     assert load(tmp_path / "plan.yaml").name == "default"
     (policy,) = (d for d in documents if d["kind"] == "NetworkPolicy" and d["metadata"]["name"].endswith("-loop"))
     assert {port["port"] for rule in policy["spec"]["egress"] for port in rule["ports"]} == {53, 8080, 443}
+
+
+def test_rates_are_dealt_out_where_requests_are():
+    """Behind an Ingress a gateway grants its share of a key's rate, by the least replicas; without one the whole."""
+    found = {}
+    for example in EXAMPLES:
+        env = next(c["env"] for name, _, c in containers(rendered(example)) if name.endswith("gateway"))
+        found[example] = {e["name"]: e.get("value") for e in env}.get("SLUICEGATE_RATE_REPLICAS")
+    assert found == {"laptop": None, "one-gpu": "2", "eight-gpus": "3", "many-nodes": "4"}
