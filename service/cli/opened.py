@@ -46,6 +46,8 @@ def told(work: Coroutine[Any, Any, T]) -> T:
         refuse(f"SLUICEGATE_{'_'.join(map(str, fault['loc'])).upper()}: {fault['msg']}")
     except (SealError, StoreError, ReviewError, LedgerUnavailable, ValueError) as error:
         refuse(str(error))
+    except BrokenPipeError:
+        raise  # whoever read what it says has gone: no fault of the database
     except (SQLAlchemyError, OSError) as error:
         cause = str(getattr(error, "orig", None) or error).splitlines()[0]
         refuse(f"the database cannot be used ({cause}); check SLUICEGATE_DATABASE_URL and SLUICEGATE_HOME")

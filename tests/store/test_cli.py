@@ -193,3 +193,16 @@ def test_a_running_gateway_and_the_command_line_share_the_house(run, record, tmp
         assert "in use" in run("ledger", "status").stdout
 
     asyncio.run(with_gateway(act))
+
+
+def test_a_reader_who_leaves_is_no_fault_of_the_database(tmp_path):
+    """A pipe that is closed early, as by `head`, ends a verb without a word about the database."""
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    command = [sys.executable, "-c", "from service.cli.main import main; main()", "keys", "create", "--role", "client"]
+    environment = {"SLUICEGATE_HOME": str(tmp_path), "PATH": os.environ["PATH"], "PYTHONUNBUFFERED": "1"}
+    done = subprocess.run(command, env=environment, stdout=write_end, stderr=subprocess.PIPE, text=True, check=False)
+    os.close(write_end)
+    assert done.returncode == 1
+    assert "shown this once" in done.stderr
+    assert "database" not in done.stderr
