@@ -8,9 +8,10 @@ import json
 import os
 import socket
 import sys
-import traceback
 from contextlib import suppress
 from pathlib import Path
+
+from tests.forked import exit_code
 
 MOST = 1 << 20  # bytes of a call
 BEFOREHAND = ("review.queue", "review.users", "review.export", "ledger.keys", "ledger.verify", "learning", "operating")
@@ -75,20 +76,7 @@ def call(wire: socket.socket) -> int:
     os.environ.clear()
     os.environ |= asked["env"]
     sys.argv = asked["argv"]
-    try:
-        importlib.import_module(MAINS[Path(sys.argv[0]).name]).main()
-        code = 0
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        if isinstance(end.code, str):
-            print(end.code, file=sys.stderr)
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(BrokenPipeError):
-            stream.flush()
-    return code
+    return exit_code(lambda: importlib.import_module(MAINS[Path(sys.argv[0]).name]).main())
 
 
 if __name__ == "__main__":

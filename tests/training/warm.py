@@ -4,16 +4,15 @@ A line of JSON on stdin is a command: {"arguments": as python's own, "environmen
 is the answer. Loading torch anew takes longer than most of what the tests let it do.
 """
 
-import contextlib
 import json
 import os
 import runpy
 import sys
-import traceback
 
 import training.evaluate_guard
 import training.export_guard
 import training.train_guard  # noqa: F401
+from tests.forked import exit_code
 
 
 def run(arguments: list[str]) -> None:
@@ -33,20 +32,7 @@ def child(arguments: list[str], environment: dict[str, str], out: str, err: str)
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), fd)
     os.environ.clear()
     os.environ.update(environment)
-    code = 0
-    try:
-        run(arguments)
-    except SystemExit as end:
-        code = end.code if isinstance(end.code, int) else int(end.code is not None)
-        if isinstance(end.code, str):
-            print(end.code, file=sys.stderr)
-    except BaseException:
-        traceback.print_exc()
-        code = 1
-    with contextlib.suppress(ValueError):
-        sys.stdout.flush()
-        sys.stderr.flush()
-    return code
+    return exit_code(lambda: run(arguments))
 
 
 print("ready", flush=True)
