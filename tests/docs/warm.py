@@ -8,7 +8,6 @@ import json
 import os
 import socket
 import sys
-from contextlib import suppress
 from pathlib import Path
 
 from tests.forked import exit_code
