@@ -46,7 +46,7 @@ browser:
 	  || echo "the console's tests need a browser. Run: sudo apt-get install -y chromium"
 
 test: $(GATEWAY) $(ENGINE) $(TRAINING) browser  ## every check, small counts, under 30 minutes
-	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	@.venv/bin/ruff check . && .venv/bin/ruff format --check . && .venv/bin/mypy && .venv/bin/pytest -n 2 --no-loadscope-reorder
 
 prove: $(GATEWAY) $(ENGINE) $(TRAINING) browser  ## the same checks at full counts (hours); figures go to bench/results
 	@SLUICEGATE_PROVE=1 .venv/bin/pytest --timeout 14400

@@ -1,31 +1,35 @@
 """What every area may use, and which tests run beside which."""
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 pytest_plugins = ["tests.plugins.engine"]
-HERE = Path(__file__).parent
+ROOT = Path(__file__).parents[1]
 LONG = ("engine", "training")  # begun first where areas run side by side
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """An area's tests share what they set up, so they run one after the other; those with the real engine are one area.
-
-    Alone, that area comes last: what needs no engine should fail first.
-    """
-    beside = hasattr(config, "workerinput")
-    for item in items:
-        area = "engine" if item.get_closest_marker("engine") else item.path.relative_to(HERE).parts[0]
-        item.add_marker(pytest.mark.xdist_group(area))
-    if beside:
-        items.sort(key=lambda item: _area(item) not in LONG)
+    """What needs the real engine runs last: the rest should fail first. Side by side what is long is first."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: _area(item.nodeid) not in LONG)
     else:
         items.sort(key=lambda item: item.get_closest_marker("engine") is not None)
 
 
-def _area(item: pytest.Item) -> str:
-    mark = item.get_closest_marker("xdist_group")
-    assert mark
-    return mark.args[0]
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """An area's tests share what they set up: one process runs them. Files that need the real engine are one area."""
+    from xdist.scheduler import LoadScopeScheduling
+
+    class ByArea(LoadScopeScheduling):
+        def _split_scope(self, nodeid: str) -> str:
+            return _area(nodeid)
+
+    return ByArea(config, log)
+
+
+def _area(nodeid: str) -> str:
+    file = nodeid.partition("::")[0]
+    return "engine" if "mark.engine" in (ROOT / file).read_text() else Path(file).parts[1]

@@ -58,7 +58,7 @@ def served(
 ) -> Iterator[Served]:
     """Serves until the block ends; yields where, and what is behind it. `home`: of a real ledger."""
     service = Served(engine=engine or ScriptedEngine(), ledger=ledger or MemoryLedger())
-    settings = settings or Settings(home=Path("var"), requests_per_minute=1_000_000)
+    settings = settings or Settings(home=Path("var"), requests_per_minute=1_000_000, wrong_keys_per_minute=1_000_000)
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
     service.url = f"http://127.0.0.1:{listener.getsockname()[1]}"

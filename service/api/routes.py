@@ -194,7 +194,7 @@ def _operating(app: FastAPI, api: Api) -> APIRouter:
         ready, engine = api.ready(), "up" if api.engine_up() else "down"
         return JsonResponse({"status": "ok" if ready else "unavailable", "engine": engine}, 200 if ready else 503)
 
-    @router.get("/metrics", summary="Prometheus metrics", responses=text | fails(401, 403))
+    @router.get("/metrics", summary="Prometheus metrics", responses=text | fails(401, 403, 429))
     async def metrics() -> Response:
         return PlainTextResponse(api.metrics.exposition(), media_type=CONTENT_TYPE_LATEST)
 

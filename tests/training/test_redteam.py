@@ -101,7 +101,8 @@ def test_replay_fails_until_it_is_stopped(service, seeds, tmp_path, capsys):
 )
 def test_success_is_what_was_delivered(answer, outcome, stream):
     """An answer that is cut before it is worth anything, declined or empty is no success; one cut late is."""
-    with served(Policy.model_validate(POLICY), [WordGuard({"harm": WORD})], ScriptedEngine(text_deltas(answer))) as up:
+    engine = ScriptedEngine(text_deltas(answer), pause_s=0.005)  # or all of it would be there at the first look
+    with served(Policy.model_validate(POLICY), [WordGuard({"harm": WORD})], engine) as up:
         found = asyncio.run(_asked(up.url, stream))
     assert (found.outcome, found.status) == (outcome, 200)
     assert answer.startswith(found.delivered)
