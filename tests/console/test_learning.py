@@ -135,6 +135,7 @@ def test_a_canary_may_be_for_some_keys_alone(opened, desk):
     expect(page.get_by_text(f"for the keys {key.id}")).to_be_visible()
     page.goto("/models")
     expect(page.get_by_role("row", name="default@0.2 guard")).to_contain_text("canary, 1 key")
+    assert promotions(desk)[-1][1:3] == ("canary", "default@0.2")
 
 
 def test_runs_are_listed(opened, desk):

@@ -273,3 +273,5 @@ def test_a_shift_without_a_script(opened, own):
     expect(page.get_by_text("Decided.")).to_be_visible()
     page.get_by_role("button", name="Undo").press("Enter")
     expect(page.get_by_text("Taken back.")).to_be_visible()
+    said = [(d.input, d.withdrawn) for d in rows(made, DecisionRow)]
+    assert said == [("harmful", False), (None, True)]  # both stay; the second takes the first back
