@@ -46,19 +46,25 @@ def _asked(part: dict[str, Any]) -> bool:
 
 async def review(url: str, staff: Staff, leave: int = LEAVE) -> Counter[str]:
     """Decides in turns until `leave` items wait; how many were decided, and how many with doubt."""
-    done, numbers = Counter[str](), count(1)
+    done = Counter[str]()
     async with aiohttp.ClientSession(url, raise_for_status=True) as session:
-        waiting = sum(c["open"] for c in (await _get(session, "/v1/review/counts", staff.moderators[0]))["data"])
-        for number in range(max(0, waiting - leave)):
+        for number in count(1):
+            if await _waiting(session, staff.moderators[0]) <= leave:
+                break
             key = staff.moderators[number % len(staff.moderators)]
             claimed = await _post(session, "/v1/review/next", key, {})
             if claimed["token"] is None:
                 break
-            unsure = next(numbers) % UNSURE_EACH == 0
+            unsure = number % UNSURE_EACH == 0
             body = {"token": claimed["token"]} | decision(claimed["item"], unsure)
             await _post(session, "/v1/review/decide", key, body)
             done["unsure" if unsure else "decided"] += 1
     return done
+
+
+async def _waiting(session: aiohttp.ClientSession, key: str) -> int:
+    """Items that wait; asked each time, for the ledger follows the traffic by moments."""
+    return sum(c["open"] for c in (await _get(session, "/v1/review/counts", key))["data"])
 
 
 async def dataset(url: str, staff: Staff) -> int:
