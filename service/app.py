@@ -37,7 +37,17 @@ from service.policies import PoliciesInForce, coverage_of, reach_of
 from service.settings import Settings
 from service.telemetry.metrics import Metrics
 from service.transport import HttpTransport
-from service.watches import OFTEN_S, QUALITY_S, QUEUES_S, EngineWatch, LedgerWatch, QualityWatch, QueuesWatch, every
+from service.watches import (
+    OFTEN_S,
+    QUALITY_S,
+    QUEUES_S,
+    AuditWatch,
+    EngineWatch,
+    LedgerWatch,
+    QualityWatch,
+    QueuesWatch,
+    every,
+)
 
 if TYPE_CHECKING:
     from service.telemetry.tracing import Tracing
@@ -178,6 +188,7 @@ async def _recording(settings: Settings) -> AsyncIterator[SqlLedger]:
 def _watching(ledger: SqlLedger, metrics: Metrics) -> Iterator[Coroutine[None, None, None]]:
     yield every(OFTEN_S, LedgerWatch(ledger, metrics))
     yield every(QUEUES_S, QueuesWatch(ledger.store, metrics))
+    yield every(QUEUES_S, AuditWatch(ledger.store, metrics))
     yield every(QUALITY_S, QualityWatch(ledger.store, metrics))
 
 

@@ -2,12 +2,13 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 import structlog
 
 from service.gate.exchange import Engine
+from service.ledger import audit
 from service.ledger.ledger import SqlLedger
 from service.ledger.store import Store
 from service.review.entries import counts
@@ -18,6 +19,7 @@ from service.telemetry.metrics import Metrics
 OFTEN_S: Final = 5.0
 QUEUES_S: Final = 20.0  # often enough for targets of minutes
 QUALITY_S: Final = 300.0  # too much to count as often as the rest
+AUDIT_ROWS: Final = 1000  # read at each look at the audit log
 EVERYBODY: Final = Reviewer("metrics", frozenset(Role))
 log = structlog.get_logger(__name__)
 
@@ -87,6 +89,31 @@ class QualityWatch:
 
     async def __call__(self) -> None:
         show_quality(await quality(self.store, draws=1), self.metrics)
+
+
+@dataclass(slots=True)
+class AuditWatch:
+    """Walks along the audit log, a stretch at a look, and begins again at its end; remembers how far it has been."""
+
+    store: Store
+    metrics: Metrics
+    at: audit.Head = audit.START
+    farthest: int = 0
+    found: set[str] = field(default_factory=set)  # in this walk
+    before: set[str] = field(default_factory=set)  # in the last one
+
+    async def __call__(self) -> None:
+        found, at = await audit.faults(self.store, self.at, AUDIT_ROWS)
+        ended = at == self.at
+        if ended and at[0] < self.farthest:
+            found.append(f"audit log: rows {at[0] + 1} to {self.farthest} are gone from its end")
+        for fault in set(found) - self.found - self.before:
+            log.error("audit_log_broken", fault=fault)
+        self.found |= set(found)
+        self.metrics.audit_faults.set(len(self.found | self.before))
+        self.at, self.farthest = at, max(self.farthest, at[0])
+        if ended:
+            self.at, self.before, self.found = audit.START, self.found, set()
 
 
 def show_quality(found: Quality, metrics: Metrics) -> None:

@@ -260,7 +260,8 @@ REVIEW: Final = Dashboard(
         Panel("Open items", {"items": gauge("sluicegate_review_open", "max")}, kind="stat"),
         Panel("Overdue", {"{{queue}}": gauge("sluicegate_review_overdue", "max", "queue")}, kind="stat", steps=BAD),
         Panel("Oldest item", {"{{queue}}": gauge("sluicegate_review_oldest_seconds", "max", "queue")}, "s", "stat"),
-        Panel("Past the target", {"{{queue}}": gauge("sluicegate_review_late_seconds", "max", "queue")}, "s", width=24),
+        Panel("Past the target", {"{{queue}}": gauge("sluicegate_review_late_seconds", "max", "queue")}, "s", width=12),
+        Panel("Breaks of the audit log", {"places": gauge("sluicegate_audit_faults", "max")}, steps=BAD, width=12),
         Panel("Open items over time", {"items": gauge("sluicegate_review_open", "max")}, width=12),
         Panel(
             "Age of what is due first",

@@ -1,7 +1,7 @@
 """Who did what, and who read what: rows whose keyed hashes each cover the row before.
 
 A row that is changed, removed or put between breaks the chain. Only rows cut off at the end leave it whole: compare
-the head that `sluicegate ledger verify` prints with one noted earlier.
+the head that `sluicegate ledger verify` prints with one noted earlier. A gateway that has seen them misses them too.
 """
 
 import json
@@ -16,7 +16,9 @@ from service.ledger.crypto import Vault
 from service.ledger.models import AuditRow
 from service.ledger.store import Store
 
+Head = tuple[int, str]  # number and hash of a row
 GENESIS: Final = "0" * 64
+START: Final[Head] = (0, GENESIS)
 _COLUMNS: Final = ("seq", "at", "actor", "action", "object", "detail", "previous_hash")
 _LOCK: Final = 0x51C3  # of all writers to the chain, on PostgreSQL; SQLite has but one writer
 
@@ -47,19 +49,19 @@ async def record(store: Store, actor: str, action: str, target: str, **detail: A
         await append(connection, store.vault, actor, action, target, **detail)
 
 
-async def faults(store: Store) -> tuple[list[str], str]:
-    """What is wrong with the chain, and its head as `<seq>:<hash>`."""
-    found, expected, previous = [], 1, GENESIS
+async def faults(store: Store, since: Head = START, most: int | None = None) -> tuple[list[str], Head]:
+    """What is wrong with the chain from a row seen before on, of at most so many rows, and the last row looked at."""
+    found, (expected, previous) = list[str](), since
+    rows = sa.select(AuditRow.__table__).where(AuditRow.seq > expected).order_by(AuditRow.seq).limit(most)
     async with store.engine.connect() as connection:
-        rows = await connection.stream(sa.select(AuditRow.__table__).order_by(AuditRow.seq))
-        async for row in rows.mappings():
-            values = {name: row[name] for name in _COLUMNS}
+        async for row in (await connection.stream(rows)).mappings():
+            values, expected = {name: row[name] for name in _COLUMNS}, expected + 1
             if row["seq"] != expected:
                 found.append(f"audit log: rows {expected} to {row['seq'] - 1} are missing")
             elif row["previous_hash"] != previous or row["hash"] != _hash(store.vault, values):
                 found.append(f"audit log: row {row['seq']} was changed")
-            expected, previous = row["seq"] + 1, row["hash"]
-    return found, f"{expected - 1}:{previous}"
+            expected, previous = row["seq"], row["hash"]
+    return found, (expected, previous)
 
 
 def _hash(vault: Vault, row: Json) -> str:

@@ -67,7 +67,8 @@ async def verify(folder: Path, store: Store) -> Finding:
         elif not trail.complete and trail.exchange_id not in living:
             finding.orphans.append(trail.exchange_id)
     finding.unreadable = await store.unreadable()
-    finding.audit, finding.audit_head = await audit.faults(store)
+    finding.audit, head = await audit.faults(store)
+    finding.audit_head = "{}:{}".format(*head)
     return finding
 
 

@@ -159,6 +159,7 @@ class Metrics:
         self.ledger_errors = self._counter("ledger_errors", "Writes refused.", ("operation",))
         for operation in ("begin", "commit", "append"):
             self.ledger_errors.labels(operation)
+        self.audit_faults = self._gauge("audit_faults", "Places where the audit log's chain is broken.")
         self.review_open = self._gauge("review_open", "Items that wait for a reviewer or an adjudicator.")
 
         self.feedback = self._counter("feedback", "Feedback of clients.", ("kind",))

@@ -60,6 +60,14 @@ def metrics_of_the_service():
     return {m.name + s for m in Metrics().registry.collect() for s in suffixes.get(m.type, ("",))}
 
 
+def metrics_of_drift():
+    """Names in what `sluicegate-train drift` writes."""
+    return set(re.findall(r'"(sluicegate_drift_\w+)"', (ROOT / "training/drift.py").read_text()))
+
+
+RULES = yaml.safe_load((CHART / "rules/alerts.yaml").read_text())["groups"][0]["rules"]
+
+
 def queries():
     """(dashboard: panel, PromQL) of every panel."""
     for name, dashboard in dashboards().items():

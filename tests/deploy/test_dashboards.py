@@ -8,9 +8,20 @@ import pytest
 import yaml
 
 from helm.dashboards import generate
-from tests.deploy.chart import CHART, METRIC, ROOT, dashboards, filled, metrics_of_the_service, queries, rendered, tool
+from tests.deploy.chart import (
+    CHART,
+    METRIC,
+    ROOT,
+    RULES,
+    dashboards,
+    filled,
+    metrics_of_drift,
+    metrics_of_the_service,
+    queries,
+    rendered,
+    tool,
+)
 
-RULES = yaml.safe_load((CHART / "rules/alerts.yaml").read_text())["groups"][0]["rules"]
 VLLM = ROOT / ".venv-engine/lib"
 
 
@@ -21,29 +32,27 @@ def test_dashboards_are_what_the_script_writes():
         assert (CHART / "dashboards" / name).read_text() == text, f"{name}: run python -m helm.dashboards.generate"
 
 
-def test_every_metric_of_a_panel_exists():
-    """No panel asks for a metric that neither the service nor `sluicegate-train drift` has."""
-    drift = (ROOT / "training/drift.py").read_text()
-    known = metrics_of_the_service() | set(re.findall(r'"(sluicegate_drift_\w+)"', drift))
-    used = {(name, where) for where, query in queries() for name in METRIC.findall(query)}
-    assert used
-    assert {(name, where) for name, where in used if name.startswith("sluicegate_") and name not in known} == set()
+def asked():
+    """(where, metric) of all that panels and alerts ask for."""
+    for where, query in (*queries(), *((rule["alert"], rule["expr"]) for rule in RULES)):
+        yield from ((where, name) for name in METRIC.findall(query))
 
 
-def test_every_metric_of_an_alert_exists():
-    """No alert waits for a metric that the service does not have."""
-    used = {name for rule in RULES for name in METRIC.findall(rule["expr"])}
+def test_every_metric_exists():
+    """No panel and no alert asks for a metric that neither the service nor `sluicegate-train drift` has."""
+    known = metrics_of_the_service() | metrics_of_drift()
+    used = {(where, name) for where, name in asked() if name.startswith("sluicegate_")}
     assert used
-    assert used <= metrics_of_the_service()
+    assert {(where, name) for where, name in used if name not in known} == set()
 
 
 def test_every_metric_of_vllm_exists():
-    """The engine's panels name metrics that the installed vLLM has."""
+    """Panels and alerts of the engine name metrics that the installed vLLM has."""
     sources = list(VLLM.glob("python3*/site-packages/vllm/v1/metrics/*.py"))
     if not sources:
         pytest.skip("vLLM is not here. Run: sluicegate engine install")
     known = set(re.findall(r'"(vllm:[a-z_]+)"', "".join(path.read_text() for path in sources)))
-    used = {name for _, query in queries() for name in METRIC.findall(query) if name.startswith("vllm:")}
+    used = {name for _, name in asked() if name.startswith("vllm:")}
     assert used
     assert {name for name in used if re.sub(r"_(total|bucket|sum|count)$", "", name) not in known} == set()
 
