@@ -49,7 +49,7 @@ def policy(each_chunk: bool) -> Policy:
 
 async def serve(engine_url: str, home: Path, each_chunk: bool, ledger: bool) -> None:
     import service.app
-    from service.app import Guarded, assembled
+    from service.app import Guarded, assembled, settle
     from service.settings import Settings
     from service.telemetry.logging import configure
 
@@ -59,6 +59,7 @@ async def serve(engine_url: str, home: Path, each_chunk: bool, ledger: bool) -> 
     settings = Settings(home=home, client_key=KEY, requests_per_minute=1_000_000)
     guarded = Guarded(Policies.only(policy(each_chunk)), (SilentGuard(),))
     async with assembled(settings, guarded, engine_url, None) as (app, _):
+        settle()
         await run(app)
 
 

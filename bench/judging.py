@@ -1,6 +1,6 @@
 """What the batcher adds to a bare call of the guard's model, tokenisation included, and what batches gain.
 
-    python -m bench.judging            # about ten minutes on two cores; --quick for a short one
+    python -m bench.judging            # half an hour on two cores; --quick for a short one
 
 Texts are made for each round, so that nobody has seen one before; sides take turns (ABBA) in one process with as many
 threads. The bare side tokenises with the same tokenizer, pads to the longest and calls the same model in the same
@@ -10,6 +10,7 @@ normalisation, no calibration.
 
 import argparse
 import asyncio
+import sys
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
@@ -114,7 +115,10 @@ async def measure(size: Size, backend: str, folder: Path = GUARD) -> dict[str, A
     guard = load(folder=folder, backend=backend, threads=size.threads, batch_tokens=size.batch_tokens)  # type: ignore[arg-type]
     bare, texts = Bare(folder, backend, size), Texts(folder)
     async with BatchedJudges([guard], Metrics()) as judges:
-        found = {str(n): await _length(n, size, judges, guard, bare, texts) for n in size.lengths}
+        found = {}
+        for tokens in size.lengths:
+            print(f"{backend}: texts of {tokens} tokens", file=sys.stderr, flush=True)
+            found[str(tokens)] = await _length(tokens, size, judges, guard, bare, texts)
     return {"backend": guard.backend, "threads": size.threads, "queue": size.queue, "tokens": found}
 
 

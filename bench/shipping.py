@@ -22,6 +22,7 @@ import sqlalchemy as sa
 from bench.postgres import postgres
 from bench.report import write
 from bench.stats import median_ratio
+from service.app import settle
 from service.gate.exchange import Json
 from service.ledger.ledger import SqlLedger
 from service.ledger.models import Base
@@ -178,6 +179,7 @@ async def measure(count: int, rounds: int) -> dict[str, Any]:
         size_bytes = await spooled(settings, count)
         one = Round(base, Path(home), settings)
         await one.ready()
+        settle()  # as a gateway does
         ways: list[tuple[str, Callable[[], Awaitable[float]]]] = [("ours", one.ours), ("bare", one.bare)]
         seconds: dict[str, list[float]] = {"ours": [], "bare": []}
         for number in range(rounds + 1):

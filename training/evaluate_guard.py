@@ -105,7 +105,8 @@ def leave_out(source: str, made_by: Recipe, work: Path) -> dict[str, Any]:
     The rows are those that carry a label of the source's category, views included. Texts that other sources share
     are not tested.
 
-    Of two baselines (the judged text alone, prompt and text) the one that does better on the test counts.
+    Of two baselines (the judged text alone, prompt and text) the one that does better on the test counts; `same_input`
+    is the difference to the one that reads both, as the guard does.
     """
     if source not in LEFT_OUT:
         raise DataError(f"{source} is not among the sources to leave out: {sorted(LEFT_OUT)}")
@@ -123,6 +124,7 @@ def leave_out(source: str, made_by: Recipe, work: Path) -> dict[str, Any]:
         "guard": measure(ours, labels),
         "baseline": measure(theirs, labels),
         "difference": compare(ours, theirs, labels),
+        "same_input": compare(ours, baselines[True], labels),
         "train_rows": len(_labelled(with_views(parts["train"], made_by.seed), category, made_by)[0]),
     }
 

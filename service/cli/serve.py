@@ -162,6 +162,8 @@ async def _run(
     """Serves until told to stop; then no new connections, open streams get `drain_s`, a second signal ends at once."""
     import uvicorn
 
+    from service.app import settle
+
     class Server(uvicorn.Server):
         @contextmanager
         def capture_signals(self) -> Iterator[None]:
@@ -181,6 +183,7 @@ async def _run(
     serving = asyncio.create_task(server.serve(sockets=[listener]))
     while not server.started and not serving.done():  # noqa: ASYNC110  # uvicorn gives no event for it
         await asyncio.sleep(0.02)
+    settle()
     greet()
     stopped = asyncio.create_task(stop.wait())
     await asyncio.wait([serving, stopped], return_when=asyncio.FIRST_COMPLETED)

@@ -13,6 +13,7 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from service.gate.exchange import Json
 from service.ledger import records
+from service.ledger.bulk import Records
 from service.ledger.spool import Segment, Spool
 from service.ledger.store import Store, unreachable, unstorable
 from service.ledger.trail import Trail
@@ -49,6 +50,14 @@ class Stats:
     shed_exchanges: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """The first trails that are ready, and what the store made of them beforehand."""
+
+    trails: list[Trail]
+    made: list[Records] | None
+
+
 class Shipper:
     """One task: each `step` stores a batch. Everything may be read and stored twice without a change."""
 
@@ -58,6 +67,7 @@ class Shipper:
         self._damaged: set[Path] = set()
         self._open: dict[str, tuple[Trail, Path]] = {}  # with the file that holds its first event
         self._ready: list[tuple[Trail, Path]] = []
+        self._batch: _Batch | None = None  # the first of them, put together
         self._adopting = True
         self._caught_up_at = time.monotonic()
         self._read_records = self._shipped = self._damaged_bytes = self._refused = self._review_open = 0
@@ -99,7 +109,7 @@ class Shipper:
         return True
 
     async def step(self) -> bool:
-        """Stores one batch, and reads the next one meanwhile. True when something moved.
+        """Stores one batch; meanwhile it reads on and puts the next one together. True when something moved.
 
         Raises what the database raises.
         """
@@ -108,12 +118,26 @@ class Shipper:
             if not self._ready:
                 self._done()
                 return moved
-        done = await asyncio.gather(self._keep(), self._fill(2 * BATCH), return_exceptions=True)
-        for error in done:
-            if isinstance(error, BaseException):
-                raise error
+        if self._batch is None:
+            self._batch = await self._made(0)
+        ended = len(self._batch.trails)
+        kept, ahead = await asyncio.gather(self._keep(self._batch), self._ahead(ended), return_exceptions=True)
+        if isinstance(kept, BaseException):
+            raise kept
+        self._ready, self._batch = self._ready[ended:], None
+        if isinstance(ahead, BaseException):
+            raise ahead
+        self._batch = ahead
         self._done()
         return True
+
+    async def _ahead(self, start: int) -> _Batch | None:
+        await self._fill(2 * BATCH)
+        return await self._made(start) if len(self._ready) >= start + BATCH else None
+
+    async def _made(self, start: int) -> _Batch:
+        trails = [trail for trail, _ in self._ready[start : start + BATCH]]
+        return _Batch(trails, await self._store.made(trails))
 
     async def _fill(self, most: int) -> bool:
         """Reads until so many exchanges are ready, or there is no more. True when something was read."""
@@ -206,16 +230,14 @@ class Shipper:
         self._open.clear()
         self._adopting = False
 
-    async def _keep(self) -> None:
-        batch = [trail for trail, _ in self._ready[:BATCH]]
+    async def _keep(self, batch: _Batch) -> None:
         try:
-            await self._store.keep(batch)
+            await self._store.keep(batch.trails, batch.made)
         except Exception as error:
             if not unstorable(error):
                 raise
-            await self._keep_singly(batch)
-        self._shipped += len(batch)
-        self._ready = self._ready[len(batch) :]
+            await self._keep_singly(batch.trails)
+        self._shipped += len(batch.trails)
 
     async def _keep_singly(self, batch: list[Trail]) -> None:
         """One exchange that the database cannot take must not hold up the others: it is put aside, still sealed."""

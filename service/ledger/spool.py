@@ -55,6 +55,7 @@ class Spool:
         self._reserve, self._free_bytes = min(reserve_bytes, limit_bytes // 4), 0
         self._sync = sync
         self.segments: list[Segment] = []  # oldest first: those adopted, then our own; the last one is written to
+        self._files_bytes = 0  # of all of them together: adding them up for each event takes longer than writing it
         self.records = 0  # of this process, written or not
         self._locks: dict[str, int] = {}
         self._wake = threading.Condition()
@@ -102,7 +103,7 @@ class Spool:
 
     @property
     def size_bytes(self) -> int:
-        return sum(s.size_bytes for s in self.segments) + self.unwritten_bytes
+        return self._files_bytes + self.unwritten_bytes
 
     @property
     def room_bytes(self) -> int:
@@ -198,6 +199,7 @@ class Spool:
             at, data = at + written, data[written:]
         self._flushed, self._end_bytes = len(self._frames), at
         with self._wake:
+            self._files_bytes += at - self.segments[-1].size_bytes
             self.segments[-1].size_bytes = at
             self.unwritten_bytes = sum(len(framed) for framed, _ in self._pending)
 
@@ -239,10 +241,13 @@ class Spool:
             except BlockingIOError:
                 continue  # its process lives
             self.segments += [Segment(p, p.stat().st_size, sealed=True, adopted=True) for p in logs(self.folder, boot)]
+        self._files_bytes = sum(segment.size_bytes for segment in self.segments)
 
     def discard(self, segment: Segment, damaged: bool = False) -> None:
         """Removes a file whose every event is in the database; a damaged one is put aside under another name."""
         self.segments.remove(segment)
+        with self._wake:
+            self._files_bytes -= segment.size_bytes
         if damaged:
             with contextlib.suppress(FileNotFoundError):
                 segment.path.rename(segment.path.with_suffix(".damaged"))

@@ -1,6 +1,5 @@
 """The ledger's database: SQLite beside the spool, or PostgreSQL. One code for both."""
 
-import asyncio
 import fcntl
 from collections.abc import AsyncIterator, Iterator, Sequence
 from contextlib import asynccontextmanager, contextmanager
@@ -19,7 +18,7 @@ from sqlalchemy.engine import make_url
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, AsyncSession, create_async_engine
 
-from service.ledger.bulk import copy, records
+from service.ledger.bulk import Records, copy, records
 from service.ledger.crypto import DataKey, SealError, Vault
 from service.ledger.desk import ReviewItem
 from service.ledger.models import Base, Content, ContentKey, Exchange
@@ -79,17 +78,24 @@ class Store:
         async with self.engine.execution_options(sluicegate_write=True).begin() as connection:
             yield connection
 
-    async def keep(self, trails: Sequence[Trail]) -> None:
+    async def made(self, trails: Sequence[Trail]) -> list[Records] | None:
+        """What `keep` can copy of trails, put together beforehand. None where it has to insert."""
+        if self.engine.dialect.name == "sqlite" or not all(trail.began for trail in trails):
+            return None
+        try:
+            return await records(trail.rows() for trail in trails if trail.kept)
+        except Exception as error:  # an event that lacks a field: inserts tell which
+            log.debug("copy_failed", error=type(error).__name__)
+            return None
+
+    async def keep(self, trails: Sequence[Trail], made: Sequence[Records] | None = None) -> None:
         """Stores finished trails in one transaction. What is stored already stays as it is."""
-        if not await self._copied(trails):
+        if made is None or not await self._copied(made):
             await self._inserted(trails)
 
-    async def _copied(self, trails: Sequence[Trail]) -> bool:
+    async def _copied(self, made: Sequence[Records]) -> bool:
         """Whether all of it was new and is stored; if not, nothing of it is, and inserts tell what is the matter."""
-        if self.engine.dialect.name == "sqlite" or not all(trail.began for trail in trails):
-            return False
         try:
-            made = await asyncio.to_thread(lambda: records(_together(trails)))
             async with self.write() as connection:
                 await copy(connection, made)
         except Exception as error:  # a row that is there already, data that no column takes, a lost connection
@@ -169,14 +175,6 @@ class Store:
             async with self.engine.connect() as connection:
                 await connection.rollback()
                 await connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
-
-
-def _together(trails: Sequence[Trail]) -> Rows:
-    joined: Rows = {}
-    for trail in trails:
-        for name, rows in trail.rows().items() if trail.kept else ():
-            joined.setdefault(name, []).extend(rows)
-    return joined
 
 
 def _new_rows(trail: Trail, erased: bool | None) -> Rows:

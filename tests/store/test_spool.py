@@ -176,6 +176,7 @@ async def test_files_rotate_by_size_and_by_age(spool_at, tmp_path):
     for n in range(10):
         await spool.commit(payload(n, 900))
     assert len(spool.segments) >= 4
+    assert spool.size_bytes == sum(path.stat().st_size for path in (tmp_path / "spool").glob("*.log"))
     assert ids(tmp_path / "spool") == list(range(10))
     aging = await spool_at(tmp_path / "other", rotate_s=0.1)
     await aging.commit(payload(0))
