@@ -5,6 +5,7 @@
 
 import asyncio
 import contextlib
+import errno
 import fcntl
 import os
 import threading
@@ -23,6 +24,7 @@ from service.ledger.records import frame
 
 RETRY_S: Final = 1.0  # between attempts of a disk that fails
 SYNC_BYTES: Final = 1 << 20  # most that clean events leave unsynced
+NAMES: Final = 10  # tried at a start
 RESERVE: Final = 1.25  # exchanges under way are recorded to their end beyond the limit, up to here
 
 log = structlog.get_logger(__name__)
@@ -77,14 +79,21 @@ class Spool:
         try:
             self.folder.mkdir(parents=True, exist_ok=True)
             self._adopt()
-            self._boot = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
-            self._locks[self._boot] = _lock(self.folder, self._boot)
+            self._boot, self._locks[self._boot] = self._named()
             self._open_next()
         except OSError as error:
             self.release()
             raise LedgerUnavailable(f"the spool {self.folder} cannot be written: {error.strerror}") from error
         self._thread = threading.Thread(target=self._write_on, name="spool", daemon=True)
         self._thread.start()
+
+    def _named(self) -> tuple[str, int]:
+        """A name of our own, and its lock. Who adopts just now may take a new name before us: then another one."""
+        for _ in range(NAMES):
+            boot = f"{time.time_ns():020d}-{uuid.uuid4().hex[:8]}"
+            with contextlib.suppress(BlockingIOError):
+                return boot, _lock(self.folder, boot)
+        raise BlockingIOError(errno.EAGAIN, "its locks are taken by others, again and again")
 
     async def stop(self) -> None:
         """Makes all pending events durable and ends the writer; the files stay ours until `release`."""
@@ -285,17 +294,26 @@ def alive(folder: Path, boot: str) -> bool:
 
 def _lock(folder: Path, boot: str) -> int:
     """A descriptor that holds the lock. Raises BlockingIOError when another process has it, and not just looks."""
-    fd = os.open(folder / f"{boot}.lock", os.O_RDWR | os.O_CREAT, 0o600)
-    for patience_s in (0.02, 0.02, None):
+    path, patience_s = folder / f"{boot}.lock", [0.02, 0.02]
+    while True:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return fd
+            if _is_at(path, fd):
+                return fd
+            os.close(fd)  # whoever held it removed it meanwhile: a lock that nobody else would meet
         except BlockingIOError:
-            if patience_s is None:
-                os.close(fd)
+            os.close(fd)
+            if not patience_s:
                 raise
-            time.sleep(patience_s)
-    raise AssertionError("unreachable")
+            time.sleep(patience_s.pop())
+
+
+def _is_at(path: Path, fd: int) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(fd))
+    except FileNotFoundError:
+        return False
 
 
 def _free_bytes(fd: int) -> int:

@@ -207,6 +207,33 @@ async def test_two_processes_never_share_a_file(spool_at, tmp_path):
     assert not any(s.adopted for s in fourth.segments)
 
 
+async def test_a_name_that_somebody_adopted_before_its_owner_locked_it_is_left(spool_at, tmp_path, monkeypatch):
+    """Between making a lock's file and locking it another process may adopt the name: the owner takes another one."""
+    names = iter(["taken", "taken", "free"])
+    monkeypatch.setattr(spools.uuid, "uuid4", lambda: type("Name", (), {"hex": next(names)}))
+    monkeypatch.setattr(spools.time, "time_ns", lambda: 1)
+    folder = tmp_path / "spool"
+    folder.mkdir()
+    with (folder / f"{1:020d}-taken.lock").open("w") as file:
+        spools.fcntl.flock(file, spools.fcntl.LOCK_EX)
+        spool = await spool_at()
+    await spool.commit(payload(1))
+    assert [path.name for path in folder.glob("*.log")] == [f"{1:020d}-free-000001.log"]
+
+
+async def test_a_lock_is_held_where_others_meet_it(tmp_path):
+    """Whoever waits for a lock that its holder removes must not end up with the removed file."""
+    held = spools._lock(tmp_path, "x")
+    waiting = asyncio.create_task(asyncio.to_thread(spools._lock, tmp_path, "x"))
+    await asyncio.sleep(0.01)
+    (tmp_path / "x.lock").unlink()
+    os.close(held)
+    ours = await waiting
+    assert spools.alive(tmp_path, "x")
+    os.close(ours)
+    assert not spools.alive(tmp_path, "x")
+
+
 async def test_after_stop_nothing_is_taken(spool_at, tmp_path):
     """Stopping makes what was appended durable, and later events are refused instead of lost."""
     spool = await spool_at()
