@@ -6,6 +6,7 @@ Both start a vLLM of their own, with other flags than the shared one: SLUICEGATE
 import asyncio
 import json
 import os
+import shutil
 import subprocess
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +18,9 @@ import yaml
 from service.engine.install import engine_python
 from service.engine.launcher import EngineProcess
 from service.engine.model import Model
+from service.learning.weights import identity
 from service.settings import Settings
+from tests.gateway import KEY, gateway
 
 pytestmark = [
     pytest.mark.engine,
@@ -111,6 +114,68 @@ async def test_an_adapter_is_loaded_under_load(adapter, small_model, tmp_path, m
         async with session.post("/v1/unload_lora_adapter", json={"lora_name": "ahoy"}) as response:
             assert response.status == 200
         assert (await say(session, "ahoy"))[0] == 404
+
+
+async def test_an_adapter_answers_in_the_live_service(adapter, small_model, tmp_path):
+    """Enforced over the API while clients stream, it answers for the model; rolled back, the model does. Every stream
+    ends whole."""
+    weights = tmp_path / "registry/models/sailor/1"
+    weights.mkdir(parents=True)
+    for name in ("adapter_config.json", "adapter_model.safetensors"):
+        shutil.copy(adapter / name, weights)
+    made = {"kind": "adapter", "name": "sailor", "version": "1", "digest": identity("adapter", weights)[1]}
+    made |= {"folder": "models/sailor/1", "gates": {"passed": True, "checks": []}}
+    settings = {"model": small_model.source, "engine_lora": "true", "registry_watch_s": "0.2"}
+    ended, over = [], asyncio.Event()
+    async with gateway(tmp_path, **settings) as (_, url), sessions(url) as (client, operator):
+
+        async def ask_on():
+            while not over.is_set():
+                ended.append(await finish(client, small_model.name))
+
+        asking = [asyncio.create_task(ask_on()) for _ in range(STREAMS)]
+        await operator.post("/v1/learning/models", json=made)
+        await operator.post("/v1/learning/models/sailor/1/stage", json={"to": "enforced"})
+        await said(client, small_model.name, GREETING)
+        before = len(ended)
+        await operator.post("/v1/learning/models/sailor/rollback", json={"reason": "too jolly"})
+        await said(client, small_model.name, "Paris")
+        over.set()
+        await asyncio.gather(*asking)
+    assert before < len(ended)
+    assert set(ended) <= {"stop", "length"}
+
+
+@asynccontextmanager
+async def sessions(url):
+    """As a client, and as an operator whose refused requests raise."""
+    patient = aiohttp.ClientTimeout(total=None)
+    keys = {"Authorization": f"Bearer {KEY}"}, {"Authorization": f"Bearer {KEY}-admin"}
+    async with (
+        aiohttp.ClientSession(url, headers=keys[0], timeout=patient) as client,
+        aiohttp.ClientSession(url, headers=keys[1], raise_for_status=True) as operator,
+    ):
+        yield client, operator
+
+
+async def finish(session, model):
+    """How a stream ended, by its last event."""
+    messages = [{"role": "user", "content": "Name the months of the year."}]
+    body = {"model": model, "messages": messages, "temperature": 0, "max_tokens": 60, "stream": True}
+    found = None
+    async with session.post("/v1/chat/completions", json=body) as response:
+        async for line in response.content:
+            if line.startswith(b"data: {"):
+                choices = json.loads(line[6:]).get("choices") or [{"finish_reason": "error"}]
+                found = choices[0]["finish_reason"] or found
+    return found
+
+
+async def said(session, model, words):
+    """Waits until the model says that."""
+    async with asyncio.timeout(300):
+        while words not in (await say(session, model))[1]:
+            await asyncio.sleep(0.2)
 
 
 async def test_eight_bits_are_served(train, small_model, tmp_path):
