@@ -58,7 +58,7 @@ def build(
     )
     answerer = Local(trainer.model, tokenizer, made_by.answer_tokens, made_by.temperature)
     before = _earned(answerer, scorers, parts.held, made_by.seed)
-    work = Work(texts=made_by.answers, further=2.0, written=made_by.answer_tokens)
+    work = Work(further=2.0, written=made_by.answer_tokens)  # `batch` counts answers
     lengths = [n for n in parts.lengths for _ in range(made_by.answers)]
     metrics = run.fit(trainer, made_by, out, lengths, work)
     metrics |= measured(made_by, before, _earned(answerer, scorers, parts.held, made_by.seed))
