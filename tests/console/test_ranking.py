@@ -164,7 +164,8 @@ def test_hostile_answers_are_text(opened, put):
         for answer in page.locator("[data-candidate]").element_handles():
             shown.add("".join(page.evaluate(f"({READ})", t) for t in answer.query_selector_all(".text")))
         assert page.evaluate(ALIEN) == 0
-        page.locator("[data-action=leave]").press("Enter")
+        with page.expect_navigation():
+            page.locator("[data-action=leave]").press("Enter")
     assert shown == set(TEXTS)
     page.goto("/rankings")
     assert violations(page) == []
