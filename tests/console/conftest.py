@@ -44,6 +44,8 @@ def opened(browser, desk):
         page = context.new_page()
         page.set_default_timeout(60_000)
         watch(page, made)
+        if options.get("java_script_enabled", True):
+            heard(page)
         if login:
             log_in(page, login)
         if login and options.get("java_script_enabled", True):
@@ -81,6 +83,17 @@ def ready(page):
     """Waits until the page's script is there: keys pressed before do nothing."""
     expect = pytest.importorskip("playwright.sync_api").expect
     expect(page.locator("html.scripted")).to_have_count(1)
+
+
+def heard(page):
+    """No key is pressed on a page before its script is there, whatever page the last key led to."""
+    press = page.keyboard.press
+
+    def pressed(key, **options):
+        ready(page)
+        press(key, **options)
+
+    page.keyboard.press = pressed
 
 
 def log_in(page, login, password=PASSWORD):
