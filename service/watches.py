@@ -93,27 +93,25 @@ class QualityWatch:
 
 @dataclass(slots=True)
 class AuditWatch:
-    """Walks along the audit log, a stretch at a look, and begins again at its end; remembers how far it has been."""
+    """Walks along the audit log, a stretch at a look, and begins again at its end. A broken chain stays broken."""
 
     store: Store
     metrics: Metrics
     at: audit.Head = audit.START
-    farthest: int = 0
-    found: set[str] = field(default_factory=set)  # in this walk
-    before: set[str] = field(default_factory=set)  # in the last one
+    end: int = 0  # where the last walk ended
+    found: set[str] = field(default_factory=set)
 
     async def __call__(self) -> None:
         found, at = await audit.faults(self.store, self.at, AUDIT_ROWS)
-        ended = at == self.at
-        if ended and at[0] < self.farthest:
-            found.append(f"audit log: rows {at[0] + 1} to {self.farthest} are gone from its end")
-        for fault in set(found) - self.found - self.before:
+        if at == self.at:
+            if at[0] < self.end:
+                found.append(f"audit log: rows {at[0] + 1} to {self.end} are gone from its end")
+            self.end, at = at[0], audit.START
+        self.at = at
+        for fault in set(found) - self.found:
             log.error("audit_log_broken", fault=fault)
         self.found |= set(found)
-        self.metrics.audit_faults.set(len(self.found | self.before))
-        self.at, self.farthest = at, max(self.farthest, at[0])
-        if ended:
-            self.at, self.before, self.found = audit.START, self.found, set()
+        self.metrics.audit_faults.set(len(self.found))
 
 
 def show_quality(found: Quality, metrics: Metrics) -> None:

@@ -1,5 +1,6 @@
 """What every area may use, and which tests run beside which."""
 
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -31,5 +32,9 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
 
 
 def _area(nodeid: str) -> str:
-    file = nodeid.partition("::")[0]
+    return _area_of(nodeid.partition("::")[0])
+
+
+@cache
+def _area_of(file: str) -> str:
     return "engine" if "mark.engine" in (ROOT / file).read_text() else Path(file).parts[1]

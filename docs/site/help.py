@@ -22,16 +22,16 @@ def sluicegate() -> str:
     """A section for each verb: what it says of itself, its arguments and options."""
     from service.cli.main import app
 
-    return "\n".join(_verb(path, command) for path, command in _leaves("sluicegate", typer.main.get_command(app)))
+    return "\n".join(_verb(path, command) for path, command in leaves("sluicegate", typer.main.get_command(app)))
 
 
-def _leaves(path: str, command: Command) -> Iterator[tuple[str, Command]]:
+def leaves(path: str, command: Command) -> Iterator[tuple[str, Command]]:
     """Verbs without verbs below them, by the words that call them."""
     below: dict[str, Command] = getattr(command, "commands", {})
     if not below:
         yield path, command
     for name, one in below.items():
-        yield from _leaves(f"{path} {name}", one)
+        yield from leaves(f"{path} {name}", one)
 
 
 def _verb(path: str, command: Command) -> str:

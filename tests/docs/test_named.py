@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 import typer
 
+from docs.site.help import leaves
 from service.cli.main import app
 from training.cli import VERBS
 
@@ -30,15 +31,12 @@ def commands(text):
 
 @cache
 def gateway_verbs():
-    """(words, options) of every verb of `sluicegate`; groups have none."""
-
-    def below(words, command):
-        found = {words: {name for p in command.params for name in (*p.opts, *p.secondary_opts)} | {"--help"}}
-        for name, one in getattr(command, "commands", {}).items():
-            found |= below((*words, name), one)
-        return found
-
-    return below((), typer.main.get_command(app))
+    """Options of each verb of `sluicegate`, by the words that call it."""
+    found = leaves("", typer.main.get_command(app))
+    return {
+        tuple(path.split()): {name for p in verb.params for name in (*p.opts, *p.secondary_opts)} | {"--help"}
+        for path, verb in found
+    }
 
 
 @cache
@@ -74,14 +72,11 @@ def fault(command):
         module = VERBS[verb][0].replace(".", "/") if verb in VERBS else None
         known = options_in(f"training/{module}.py", *learned(module)) if module else None
     else:
-        path = ()
-        for word in words:
-            if (*path, word) not in gateway_verbs():
-                break
-            path = (*path, word)
-        if not path and words and WORD.fullmatch(words[0]):
-            return f"no verb {words[0]}"
-        known = gateway_verbs()[path] if path else options
+        named = [word for word in words if WORD.fullmatch(word)][:2]
+        verbs = [verb for verb in gateway_verbs() if tuple(words[: len(verb)]) == verb]
+        if not verbs and not any(list(verb[: len(named)]) == named for verb in gateway_verbs()):
+            return f"no verb {' '.join(named)}"
+        known = gateway_verbs()[verbs[0]] if verbs else options
     if known is None:
         return "no such command"
     return f"no option {sorted(options - known)}" if options - known else None
@@ -104,7 +99,13 @@ def test_commands_named_are_commands(document):
 
 
 def test_a_wrong_command_is_found():
-    wrong = ["sluicegate serv", "sluicegate keys create --rol x", "sluicegate-train gard", "make sevre"]
+    wrong = [
+        "sluicegate serv",
+        "sluicegate keys mint",
+        "sluicegate keys create --rol x",
+        "sluicegate-train gard",
+        "make sevre",
+    ]
     wrong += ["sluicegate-train guard --seeed 3", "python -m bench.nothing", "python -m bench.paired --round 2"]
     assert [command for command in wrong if fault(command) is None] == []
     right = ["sluicegate keys create --role client", "sluicegate-train loop --once", "make test", "sluicegate"]

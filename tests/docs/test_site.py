@@ -6,7 +6,7 @@ import re
 import pytest
 
 from docs.site import build as site
-from docs.site.help import _leaves
+from docs.site.help import leaves
 from guards.policy.file import schema
 from service.api.auth import ACCESS
 from service.settings import Settings
@@ -50,7 +50,7 @@ def test_the_reference_holds_all_there_is(html):
     told = {path.replace(":path}", "}") for path in ACCESS} - {"/openapi.json"}
     assert [path for path in told if f"{path}<" not in api] == []
     assert [field for field in schema()["properties"] if f">{field}<" not in policy] == []
-    verbs = [path for path, _ in _leaves("sluicegate", typer.main.get_command(app))]
+    verbs = [path for path, _ in leaves("sluicegate", typer.main.get_command(app))]
     assert len(verbs) > 40
     assert [verb for verb in [*verbs, *(f"sluicegate-train {v}" for v in VERBS)] if f"{verb}<" not in commands] == []
     alerts = re.findall(r"alert: (\w+)", site.reference.RULES.read_text())

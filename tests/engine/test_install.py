@@ -63,7 +63,7 @@ def test_installed_once():
     lines: list[str] = []
     started = time.monotonic()
     install(Settings().engine_env, lines.append)
-    assert time.monotonic() - started < 30
+    assert time.monotonic() - started < 10
     assert lines
     assert lines[0].endswith("is up to date")
 
@@ -107,7 +107,7 @@ def test_model_is_kept(small_model: Model):
     made = (Path(small_model.source) / "model.safetensors").stat().st_mtime
     started = time.monotonic()
     assert bring(SMALL_MODEL, settings.home, engine_python(settings.engine_env), print) == small_model
-    assert time.monotonic() - started < 5
+    assert time.monotonic() - started < 1
     assert (Path(small_model.source) / "model.safetensors").stat().st_mtime == made
 
 

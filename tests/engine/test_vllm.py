@@ -186,7 +186,7 @@ async def test_completions(vllm: VllmClient):
 
 
 async def test_close_aborts(vllm: VllmClient, engine: Any):
-    """Closing the iterator ends vLLM's request, long before it would have ended by itself."""
+    """Closing the iterator ends vLLM's request within a second."""
     body = {"messages": CAPITAL, "max_tokens": 2000, "ignore_eos": True}
     async with aclosing(vllm.stream("chat", body, "tenant")) as stream:
         for _ in range(3):
@@ -194,7 +194,7 @@ async def test_close_aborts(vllm: VllmClient, engine: Any):
         assert await engine.running() >= 1
     closed = time.monotonic()
     while await engine.running():
-        assert time.monotonic() - closed < 5
+        assert time.monotonic() - closed < 1
         await asyncio.sleep(0.02)
 
 
@@ -208,7 +208,7 @@ async def test_cancel_aborts(vllm: VllmClient, engine: Any):
         await reading
     cancelled = time.monotonic()
     while await engine.running():
-        assert time.monotonic() - cancelled < 5
+        assert time.monotonic() - cancelled < 1
         await asyncio.sleep(0.02)
 
 

@@ -221,14 +221,17 @@ async def test_a_name_that_somebody_adopted_before_its_owner_locked_it_is_left(s
     assert [path.name for path in folder.glob("*.log")] == [f"{1:020d}-free-000001.log"]
 
 
-async def test_a_lock_is_held_where_others_meet_it(tmp_path):
-    """Whoever waits for a lock that its holder removes must not end up with the removed file."""
-    held = spools._lock(tmp_path, "x")
-    waiting = asyncio.create_task(asyncio.to_thread(spools._lock, tmp_path, "x"))
-    await asyncio.sleep(0.01)
-    (tmp_path / "x.lock").unlink()
-    os.close(held)
-    ours = await waiting
+def test_a_lock_is_held_where_others_meet_it(tmp_path, monkeypatch):
+    """A file that is removed between its opening and its locking is not the one that others will lock."""
+    path, flock = tmp_path / "x.lock", spools.fcntl.flock
+
+    def late(fd, how):
+        monkeypatch.setattr(spools.fcntl, "flock", flock)
+        path.unlink()
+        flock(fd, how)
+
+    monkeypatch.setattr(spools.fcntl, "flock", late)
+    ours = spools._lock(tmp_path, "x")
     assert spools.alive(tmp_path, "x")
     os.close(ours)
     assert not spools.alive(tmp_path, "x")
