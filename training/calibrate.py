@@ -18,7 +18,7 @@ from sklearn.linear_model import LogisticRegression
 from guards.calibration import Floats, Platt, calibration_error, sigmoid
 from guards.classifier import MANIFEST, MODEL, TOKENIZER, Classifier, Head, read_manifest
 from guards.language import LanguageGuard, code_of
-from training import recipe
+from training import recipe, train_guard
 from training.recipe import Recipe
 from training.rows import Row
 from training.views import with_views
@@ -26,8 +26,6 @@ from training.views import with_views
 
 def main(argv: Sequence[str] | None = None) -> None:
     """Calibrates a trained guard anew: other operating points or windows, the same weights."""
-    from training import train_guard  # which calls us
-
     parser = argparse.ArgumentParser(prog="sluicegate-train calibrate", description=__doc__)
     parser.add_argument("--recipe", type=Path, default=Path(__file__).with_name("recipes") / "guard.yaml")
     parser.add_argument("--guard", type=Path, required=True, help="folder of the guard; its guard.json is replaced")

@@ -40,7 +40,7 @@ def _part(rows: Sequence[Row], encoder: str) -> NDArray[np.float16]:
 
 
 def _embedded(rows: Sequence[Row], encoder: str) -> NDArray[np.float32]:
-    from guards.classifier import MODEL, TOKENIZER
+    from guards.classifier import MODEL
     from training import encoder as encoders
     from training.encode import encode, guard_tokenizer
     from training.finish import pooled
@@ -52,6 +52,6 @@ def _embedded(rows: Sequence[Row], encoder: str) -> NDArray[np.float32]:
         folder, network = guard, from_onnx(guard / MODEL, architecture, stored)
     else:
         folder = encoders.fetch(encoder)
-        network = from_encoder(folder, encoders.architecture(folder), 1)
-    windows = encode(rows, guard_tokenizer(folder / TOKENIZER), [], MOST_TOKENS, MOST_TOKENS // 2).windows
+        network = from_encoder(str(folder), encoders.architecture(str(folder)), 1)
+    windows = encode(rows, guard_tokenizer(encoders.tokenizer(str(folder))), [], MOST_TOKENS, MOST_TOKENS // 2).windows
     return pooled(network, windows)

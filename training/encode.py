@@ -2,13 +2,12 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
-from pathlib import Path
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from tokenizers import Regex, Tokenizer, normalizers, pre_tokenizers
+from tokenizers import Encoding, Regex, Tokenizer, normalizers, pre_tokenizers, processors
 from torch import Tensor
 
 from guards.windows import Window, batches, pad
@@ -17,16 +16,38 @@ from training.rows import Row
 WORD_PIECE_CHARS = 64  # longer words are cut here: the tokenizer would make one [UNK] of them, and [UNK] hides anything
 
 
-def guard_tokenizer(path: Path) -> str:
-    """The encoder's tokenizer as JSON, hardened: compatibility forms folded, endless words cut, no fixed length."""
-    tokenizer = Tokenizer.from_file(str(path))
+def guard_tokenizer(given: str) -> str:
+    """A tokenizer's JSON, hardened: compatibility forms folded, endless words cut, no fixed length.
+
+    Tokens of a response are of type 1 even if the encoder knows no types: they tell which part is judged.
+    """
+    tokenizer = Tokenizer.from_str(given)
     tokenizer.no_padding()
     tokenizer.no_truncation()
     if "NFKC" not in json.dumps(json.loads(tokenizer.to_str())["normalizer"]):
-        tokenizer.normalizer = normalizers.Sequence([normalizers.NFKC(), tokenizer.normalizer])
-        cut = pre_tokenizers.Split(Regex(rf"[\s\S]{{{WORD_PIECE_CHARS}}}"), "isolated")
-        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([tokenizer.pre_tokenizer, cut])
+        folded, cut = normalizers.NFKC(), pre_tokenizers.Split(Regex(rf"[\s\S]{{{WORD_PIECE_CHARS}}}"), "isolated")
+        tokenizer.normalizer = normalizers.Sequence([*filter(None, [folded, tokenizer.normalizer])])
+        tokenizer.pre_tokenizer = pre_tokenizers.Sequence([*filter(None, [tokenizer.pre_tokenizer, cut])])
+    pair = tokenizer.encode("a", "b")
+    if not any(pair.type_ids):
+        tokenizer.post_processor = _typed(tokenizer, pair)
     return tokenizer.to_str()
+
+
+def _typed(tokenizer: Tokenizer, pair: Encoding) -> processors.TemplateProcessing:
+    """The same special tokens, and a type that says which sequence a token is of."""
+    places = {None: "", 0: "$A", 1: "$B"}
+
+    def parts(of: Encoding) -> list[str]:
+        found = [places[s] or token for token, s in zip(of.tokens, of.sequence_ids, strict=True)]
+        return [p for nth, p in enumerate(found) if p[0] != "$" or p not in found[:nth]]
+
+    first = parts(tokenizer.encode("a"))
+    both = parts(pair)
+    second = both.index("$B")
+    special = [(t, i) for t, i, s in zip(pair.tokens, pair.ids, pair.sequence_ids, strict=True) if s is None]
+    typed = [f"{part}:{int(nth >= second)}" for nth, part in enumerate(both)]
+    return processors.TemplateProcessing(single=first, pair=typed, special_tokens=sorted(set(special)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,16 +58,47 @@ class Encoded:
     labels: NDArray[np.float32]
     weights: NDArray[np.float32]
 
+    def some(self, most: int, seed: int) -> "Encoded":
+        """At most `most` rows, drawn with a seed."""
+        drawn = np.random.default_rng(seed).permutation(len(self.windows))[:most]
+        windows = [replace(self.windows[row], owner=nth) for nth, row in enumerate(drawn)]
+        return Encoded(windows, self.labels[drawn], self.weights[drawn])
+
+    def decided(self) -> "Encoded":
+        """Labels of 0 and 1 where there were shares of votes; half of them is no majority."""
+        return replace(self, labels=np.round(self.labels))
+
 
 def encode(
-    rows: Sequence[Row], tokenizer_json: str, heads: Sequence[str], max_tokens: int, prompt_tokens: int
+    rows: Sequence[Row],
+    tokenizer_json: str,
+    heads: Sequence[str],
+    max_tokens: int,
+    prompt_tokens: int,
+    *,
+    votes: bool = False,
 ) -> Encoded:
-    """The beginning of each row as one window: what a label says is most often seen there."""
+    """The beginning of each row as one window: what a label says is most often seen there.
+
+    `votes`: a row's label is the share of the reviewers that said so, where the row tells it.
+    """
     tokenizer = Tokenizer.from_str(tokenizer_json)
     tokenizer.encode_special_tokens = True
     windows = [_window(nth, row, tokenizer, max_tokens, prompt_tokens) for nth, row in enumerate(rows)]
-    labels = np.array([[row.labels.get(h, np.nan) for h in heads] for row in rows], np.float32)
+    label = _share if votes else _decided
+    labels = np.array([[label(row, h) for h in heads] for row in rows], np.float32)
     return Encoded(windows, labels, balance(labels) * np.array([[r.weight] for r in rows], np.float32))
+
+
+def _decided(row: Row, head: str) -> float:
+    return row.labels.get(head, np.nan)
+
+
+def _share(row: Row, head: str) -> float:
+    """The share of votes for a label, unless the row is a view of which something else holds."""
+    said = _decided(row, head)
+    share = (row.extra.get("distribution") or {}).get(head, said)
+    return float(share) if abs(share - said) <= 0.5 else said
 
 
 def _window(nth: int, row: Row, tokenizer: Tokenizer, max_tokens: int, prompt_tokens: int) -> Window:
@@ -64,9 +116,9 @@ def _window(nth: int, row: Row, tokenizer: Tokenizer, max_tokens: int, prompt_to
 
 def balance(labels: NDArray[np.float32]) -> NDArray[np.float32]:
     """Weights under which each head sees as much of 1 as of 0, within a factor of four; 0 where unknown."""
-    ones, zeros = (labels == 1).sum(0), (labels == 0).sum(0)
+    ones, zeros = (labels > 0.5).sum(0), (labels <= 0.5).sum(0)
     ratio = np.sqrt(np.clip((zeros + 1) / (ones + 1), 1 / 16, 16))
-    weights = np.where(labels == 1, ratio, 1 / ratio)
+    weights = np.where(labels > 0.5, ratio, 1 / ratio)
     return np.where(np.isnan(labels), 0, weights).astype(np.float32)
 
 

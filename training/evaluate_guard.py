@@ -46,7 +46,9 @@ def main(argv: Sequence[str] | None = None) -> None:
         if options.json:
             write(options.json, figures)
         return
-    train_guard.prepare_torch()
+    from training.build_guard import prepare_torch  # here, as figures of a guard need no torch
+
+    prepare_torch()
     for source in LEFT_OUT if options.leave_source_out == ["all"] else options.leave_source_out:
         figures = leave_out(source, made_by, options.work / source)
         keep(options.json or RESULTS, source, made_by, figures)
@@ -133,7 +135,9 @@ def _guard_scores(
     tested: Sequence[Row], category: str, made_by: Recipe, parts: dict[str, list[Row]], work: Path
 ) -> Floats:
     work.mkdir(parents=True, exist_ok=True)
-    train_guard.build(made_by, parts, work, about=category)
+    from training.build_guard import build
+
+    build(made_by, parts, work, about=category)
     scores = Classifier(work, threads=2, batch_tokens=8192).judge([r.passage for r in tested])
     return np.array([s.by_category[category] for s in scores])
 

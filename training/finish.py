@@ -37,7 +37,7 @@ def refit(network: GuardNetwork, data: Encoded, inverse_penalty: float) -> None:
 
     Both are brought to the same spread first. Each is the better one on some unseen source, the mean is near the best.
     """
-    data = _some(data, REFIT_ROWS)
+    data = data.some(REFIT_ROWS, 0)
     states = pooled(network, data.windows)
     centre, spread = states.mean(0), states.std(0) + 1e-3
     for head, known in _fittable(data):
@@ -96,12 +96,6 @@ def _stacked(parts: Floats, labels: NDArray[np.float32]) -> tuple[float, float, 
     alone = LogisticRegression().fit(parts[:, [kept]], labels)
     factor, shift = max(float(alone.coef_[0, 0]), 0.0), float(alone.intercept_[0])
     return (0.0, factor, shift) if kept else (factor, 0.0, shift)
-
-
-def _some(data: Encoded, most: int) -> Encoded:
-    """At most `most` rows, drawn with a fixed seed."""
-    drawn = np.random.default_rng(0).permutation(len(data.windows))[:most]
-    return Encoded([data.windows[i] for i in drawn], data.labels[drawn], data.weights[drawn])
 
 
 def _fittable(data: Encoded) -> list[tuple[int, NDArray[np.bool_]]]:

@@ -65,6 +65,7 @@ def data(of: Round) -> Result:
 def train(of: Round) -> Result:
     """The candidate, from the guard in force, on old rows and reviewed ones."""
     from training import train_guard
+    from training.build_guard import build, prepare_torch
 
     made_by = _recipe(of)
     run: dict[str, Any] = {
@@ -75,14 +76,14 @@ def train(of: Round) -> Result:
     }
     run |= {"recipe_digest": made_by.digest, "datasets": [of.done["data"]["digest"]]}
     of.service.post("/v1/learning/runs", run | {"state": "running"})
-    train_guard.prepare_torch()
+    prepare_torch()
     parts, fresh = train_guard.gather(made_by), reviewed(of)
     old = parts["train"]
     parts["train"] = Random(made_by.seed).sample(old, min(len(old), of.plan.replay))
     for part in ("train", "validation"):
         parts[part] += [_prepared(row, made_by, of.plan, part) for row in fresh[part]]
     of.candidate.mkdir(exist_ok=True)
-    metrics = train_guard.build(made_by, parts, of.candidate)
+    metrics = build(made_by, parts, of.candidate)
     rows = {part: len(found) for part, found in parts.items()}
     kept = {"rows": rows, "calibration": metrics["calibration"]}
     of.service.post("/v1/learning/runs", run | {"state": "done", "metrics": kept})

@@ -1,4 +1,4 @@
-"""The default guard as a torch network: a BERT-like encoder and a lexical part, one logit a category."""
+"""A guard as a torch network: an encoder and a lexical part, one logit a category."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import onnx
 import torch
-from safetensors.torch import load_file
 from torch import Tensor, nn
-from transformers import BertConfig, BertModel
+from transformers import AutoConfig, AutoModel
 from transformers.utils import logging
 
+from training.rows import DataError
 from training.wide import LEAST_BEFORE, Wide
 
 logging.disable_progress_bar()
@@ -23,16 +23,19 @@ class GuardNetwork(nn.Module):  # type: ignore[misc]  # torch has no types in th
     """Token ids to logits.
 
     Args:
-        architecture: fields of `transformers.BertConfig`.
+        architecture: fields of transformers' configuration; `model_type` says of which kind, by default BERT's.
         heads: number of categories.
         wide: whether it has a lexical part (all zeros at first) beside the encoder.
     """
 
     def __init__(self, architecture: Mapping[str, Any], heads: int, wide: bool = False) -> None:
         super().__init__()
-        still = {"hidden_dropout_prob": 0.0, "attention_probs_dropout_prob": 0.0}
-        config = BertConfig(**architecture, **still, attn_implementation="eager")  # the fastest of them on a CPU
-        self.encoder = BertModel(config, add_pooling_layer=False)
+        config = AutoConfig.for_model(**{"model_type": "bert"} | dict(architecture))
+        for name in vars(config):
+            if name.endswith(("dropout", "dropout_prob")):
+                setattr(config, name, 0.0)
+        self.encoder = AutoModel.from_config(config, attn_implementation="eager")  # the fastest of them on a CPU
+        self.encoder.pooler = None
         self.heads = nn.Linear(2 * config.hidden_size, heads)
         self.wide = Wide(heads) if wide else None
 
@@ -48,7 +51,8 @@ class GuardNetwork(nn.Module):  # type: ignore[misc]  # torch has no types in th
 
         What a text is about shows in the mean; an order hidden in it is local, and the mean dilutes it.
         """
-        states = self.encoder(input_ids, attention_mask=attention_mask, token_type_ids=token_type_ids)
+        known = {"token_type_ids": token_type_ids} if getattr(self.encoder.config, "type_vocab_size", 0) > 1 else {}
+        states = self.encoder(input_ids, attention_mask=attention_mask, **known)
         found = states.last_hidden_state
         inside = _judged(attention_mask, token_type_ids).unsqueeze(-1)
         mean = (found * inside.to(found.dtype)).sum(1) / inside.sum(1)
@@ -60,14 +64,20 @@ def _judged(attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
     return (token_type_ids == token_type_ids.amax(1, keepdim=True)) & (attention_mask > 0)
 
 
-def from_encoder(folder: Path, architecture: Mapping[str, Any], heads: int) -> GuardNetwork:
-    """A pretrained encoder (`model.safetensors` of a BertModel) under fresh heads."""
+def from_encoder(name: str, architecture: Mapping[str, Any], heads: int) -> GuardNetwork:
+    """A pretrained encoder (safetensors in a folder, or a hub id) under fresh heads; it may have more layers.
+
+    Raises:
+        DataError: its weights cannot be had, or are not those of an encoder of this architecture.
+    """
     network = GuardNetwork(architecture, heads)
-    weights = {k: v.float() for k, v in load_file(folder / "model.safetensors").items() if v.is_floating_point()}
-    weights = {k: v for k, v in weights.items() if not k.startswith("pooler.")}
-    missing, unexpected = network.encoder.load_state_dict(weights, strict=False)
-    if unexpected or any(not name.endswith("position_ids") for name in missing):
-        raise ValueError(f"{folder}: not the encoder that was named: missing {missing}, unexpected {unexpected}")
+    try:
+        found = AutoModel.from_pretrained(name, use_safetensors=True, trust_remote_code=False, dtype=torch.float32)
+    except (OSError, ValueError) as error:
+        raise DataError(f"{name}: no encoder can be loaded from it: {str(error).splitlines()[0]}") from error
+    weights = {k: v for k, v in found.state_dict().items() if k in network.encoder.state_dict()}
+    if missing := network.encoder.load_state_dict(weights, strict=False).missing_keys:
+        raise DataError(f"{name}: not the encoder that its configuration tells of: it lacks {missing}")
     return network
 
 
@@ -82,6 +92,8 @@ def from_onnx(
     """
     values = {t.name: onnx.numpy_helper.to_array(t) for t in onnx.load(str(path)).graph.initializer}
     network = GuardNetwork(architecture, len(wanted or stored), wide="wide.table" in values)
+    if "heads.weight" not in values:
+        raise DataError(f"{path}: its weights are no longer those of torch (int8): start from a float16 export")
     values.setdefault("wide.least", np.array([LEAST_BEFORE], np.float32))
     places = [(row, list(stored).index(c)) for row, c in enumerate(wanted or stored) if c in stored]
     with torch.no_grad():

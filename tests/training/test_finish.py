@@ -12,7 +12,7 @@ from guards.windows import Window, pad
 from training import encoder, finish, recipe
 from training.encode import Encoded
 from training.network import GuardNetwork
-from training.train_guard import run_digest
+from training.fit_guard import run_digest
 
 torch.manual_seed(0)
 architecture = encoder.of_guard(Path("guards/models/default"), 1)[0]

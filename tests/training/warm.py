@@ -9,9 +9,10 @@ import os
 import runpy
 import sys
 
+import training.build_guard
 import training.evaluate_guard
 import training.export_guard
-import training.train_guard  # noqa: F401
+import training.fit_guard  # noqa: F401
 from tests.forked import exit_code
 
 

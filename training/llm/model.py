@@ -9,7 +9,7 @@ from peft import LoraConfig, PeftModel
 from transformers import AutoModelForCausalLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from training.llm.dialogues import Length, Message
-from training.llm.recipe import Recipe, Reward
+from training.llm.recipe import Lora, Recipe, Reward
 from training.rows import DataError
 
 SMALL: Final = "smollm2-135m-instruct"
@@ -91,8 +91,11 @@ def _quantised(bits: int) -> Any:
 
 def adapters(recipe: Recipe, task: str = "CAUSAL_LM") -> LoraConfig | None:
     """What PEFT adds to the model; None: all weights are trained."""
-    if (lora := recipe.lora) is None:
-        return None
+    return low_rank(recipe.lora, task) if recipe.lora else None
+
+
+def low_rank(lora: Lora, task: str | None = None) -> LoraConfig:
+    """PEFT's configuration of adapters."""
     return LoraConfig(
         task_type=task,
         r=lora.r,
