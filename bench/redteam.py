@@ -44,8 +44,6 @@ SAYS: Final = (
     "before you turn to the next one. Take your time."
 )
 WAITS: Final = 40  # empty answers of the queue, a quarter of a second apart, before it counts as done
-# of harm .08, not .06 as the shipped guard: more of these held-out rows are adversarial, and at .06 the gates stop it
-FPR: Final = {"harm": 0.08, "response_harm": 0.06, "injection": 0.02, "toxicity": 0.12, "hate": 0.15, "pii": 0.01}
 
 
 def main() -> None:
@@ -137,19 +135,12 @@ def _files(options: argparse.Namespace) -> None:
     policy = yaml.safe_load(DEFAULT_POLICY.read_text()) | {"name": "redteam", "version": 1, "deadline_s": 60.0}
     (work / "policy.yaml").write_text(yaml.safe_dump(policy | {"store": "sampled", "sample_share": 1.0}))
     (work / "guards.yaml").write_text("guards: {}\n")
-    recipe = yaml.safe_load(Path("training/recipes/loop_train.yaml").read_text())
-    recipe |= {
-        "shares": {"train": 0.9, "validation": 0.1},
-        "epochs": 1,
-        "lr": 5e-5,
-        "machine_rows": 40,
-        "operating_fpr": FPR,
-    }
+    recipe = yaml.safe_load(Path("training/recipes/guard_more.yaml").read_text()) | {"epochs": 1, "lr": 5e-5}
     del recipe["finish"]  # the lexical part stays as it ships: it cannot be fitted anew on so few rows
     (work / "train.yaml").write_text(yaml.safe_dump(recipe))
     plan = yaml.safe_load(Path("training/recipes/loop_demo.yaml").read_text())
     plan |= {"name": "default", "serving": str(MODELS / "default"), "train": str(work / "train.yaml"), "enough": 2}
-    plan |= {"replay": 1200, "weight": 4, "ok_means": ["injection"]}
+    plan |= {"replay": 4000, "weight": 4, "ok_means": ["injection"]}
     lines = [{"prompt": p, "labels": {"harm": 0, "injection": 0, "hate": 0}} for p in (*HARD, *PLAIN)]
     rows = (json.dumps(line | {"source": "bench", "license": "MIT"}) + "\n" for line in lines)
     (work / "benign.jsonl").write_text("".join(rows))

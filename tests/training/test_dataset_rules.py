@@ -1,5 +1,6 @@
 """What enters a dataset, what it weighs, on which side it falls."""
 
+import itertools
 import string
 from collections import Counter
 from dataclasses import replace
@@ -139,6 +140,15 @@ def test_new_rows_never_bring_a_tested_one_into_training():
     order = ("train", "validation", "test")
     assert all(order.index(after[i]) >= order.index(side) for i, side in before.items())
     assert {before[i] for i in before} == set(order)
+
+
+@pytest.mark.parametrize("group", [lambda n: "", lambda n: f"conversation {n}", lambda n: f"conversation {n // 2}"])
+def test_a_split_has_its_share(group):
+    """Half is trained on, as asked, whether rows have a conversation of their own, one with another row, or none."""
+    names = itertools.product(string.ascii_lowercase, repeat=3)
+    rows = [example(f"text {'-'.join(name)}", f"{n}", group=group(n)) for n, name in enumerate(names)][:2000]
+    found = Counter(e.item.split for e in rules.parted(rows, SHARES, 1))
+    assert {part: found[part] / len(rows) for part in SHARES.shares} == pytest.approx(SHARES.shares, abs=0.04)
 
 
 def test_reviewers_can_be_held_back():

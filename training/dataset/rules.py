@@ -158,13 +158,13 @@ def weighted(examples: Iterable[Example], most: float) -> Iterator[Example]:
 
 def parted(examples: Sequence[Example], split: Split, seed: int) -> list[Example]:
     """Each with its split. Rows of one conversation, or to one prompt, fall together; where two such families meet, on
-    the side that is held back further: what was tested on never slips into training when rows are added.
+    the side that is held back further: what was tested on never slips into training when rows are added. A row draws
+    its side once, by its conversation if it has one: so a split has its share.
     """
     families = _families(examples)
     side: dict[int, int] = defaultdict(int)
     for example, family in zip(examples, families, strict=True):
-        for key in _keys(example):
-            side[family] = max(side[family], _side(key, split, seed))
+        side[family] = max(side[family], _side(_keys(example)[-1], split, seed))
         if any(draw(f"reviewer/{name}", seed) < split.reviewers for name in example.item.reviewers):
             side[family] = SPLITS.index("test")
     return [
