@@ -8,6 +8,7 @@ they ask 80 % of that. Resident memory is read every second; its slope is the le
 
 import argparse
 import asyncio
+import signal
 import sys
 import tempfile
 import time
@@ -109,4 +110,5 @@ def main(argv: Sequence[str] | None = None) -> dict[str, object]:
 
 
 if __name__ == "__main__":
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # so that gateway and source end with it
     main()

@@ -18,6 +18,7 @@ VERBS: Final = {
     ),
     "promote": ("promote", "Gates, then the registry: check, register, shadow, canary, enforce, rollback, status."),
     "loop": ("loop", "Learn again when there is reason to: dataset, training, gates, shadow; then a person is asked."),
+    "self-instruct": ("self_instruct", "Let a language model write more rows like given ones."),
     "annotate": ("annotate", "Let a language model propose labels; how far people agree with it."),
     "noise": ("noise", "Rows whose label is likely wrong, by cleanlab."),
     "redteam": ("redteam.cli", "Attack a running service; what gets through goes to reviewers. replay, garak."),

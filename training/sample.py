@@ -11,7 +11,7 @@ import os
 import re
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -78,15 +78,25 @@ class Keep:
         self.dropped: Counter[str] = Counter()
         self._judge, self._most, self._seen = judge, most, Seen()
 
-    def take(self, turns: Sequence[str], made_by: str) -> None:
-        """Keeps those that read like a user, are new, and are not what the guard calls unsafe."""
+    def know(self, texts: Iterable[str]) -> None:
+        """What is like one of these will not be kept."""
+        for text in texts:
+            self._seen.add(text)
+
+    def take(
+        self, turns: Sequence[str], made_by: str, labels: Mapping[str, int] = LABELS, license_: str = "Apache-2.0"
+    ) -> list[str]:
+        """Keeps, and returns, those that read like a user, are new, and are not what the guard calls unsafe."""
+        kept = []
         for turn in self._fresh(turns):
             scores = self._judge(turn)
             if any(scores.get(c, 0.0) >= most for c, most in self._most.items()):
                 self.dropped["unsafe"] += 1
                 continue
-            row = {"prompt": turn, "response": None, "labels": LABELS, "source": "machine", "license": "Apache-2.0"}
+            row = {"prompt": turn, "response": None, "labels": labels, "source": "machine", "license": license_}
             self.rows.append(row | {"group": f"sampled/{len(self.rows)}", "made_by": made_by})
+            kept.append(turn)
+        return kept
 
     def _fresh(self, turns: Sequence[str]) -> list[str]:
         fresh = []
@@ -114,27 +124,34 @@ def flaw(turn: str) -> str:
 
 
 async def turns(session: aiohttp.ClientSession, body: dict[str, Any], seed: int) -> AsyncIterator[list[str]]:
-    """Batches of finished turns, for ever. Raises DataError when the engine refuses or cannot be reached."""
+    """Batches of finished turns, for ever. Raises DataError."""
     random = Random(seed)
     while True:
         opening = random.choice(OPENINGS) if random.random() < 0.5 else ""
         asked = body | {"prompt": body["prompt"] + opening, "seed": random.randrange(2**31)}
-        try:
-            async with session.post("/v1/completions", json=asked) as response:
-                if response.status != 200:
-                    raise DataError(f"the engine answers {response.status}: {(await response.text())[:200]}")
-                choices = (await response.json())["choices"]
-        except (aiohttp.ClientError, TimeoutError) as error:
-            raise DataError(f"no answer from the engine: {error or type(error).__name__}. Is --url right?") from error
-        yield [(opening + c["text"]).strip() for c in choices if c["finish_reason"] == "stop"]
+        yield [(opening + text).strip() for text in await completed(session, asked)]
+
+
+async def completed(session: aiohttp.ClientSession, body: Mapping[str, Any]) -> list[str]:
+    """The completions of a prompt that came to an end. Raises DataError when the engine refuses or is not reached."""
+    try:
+        async with session.post("/v1/completions", json=body) as response:
+            if response.status != 200:
+                raise DataError(f"the engine answers {response.status}: {(await response.text())[:200]}")
+            return [c["text"] for c in (await response.json())["choices"] if c["finish_reason"] == "stop"]
+    except (aiohttp.ClientError, TimeoutError) as error:
+        raise DataError(f"no answer from the engine: {error or type(error).__name__}. Is --url right?") from error
+
+
+def engine(url: str) -> aiohttp.ClientSession:
+    return aiohttp.ClientSession(url, headers={"Authorization": f"Bearer {os.environ.get(KEY, 'none')}"})
 
 
 async def _fill(options: argparse.Namespace, keep: Keep) -> None:
     body = {"model": options.model, "prompt": options.header, "n": options.batch, "stop": [END], "max_tokens": 80}
     body |= {"temperature": options.temperature, "top_p": 0.97}
     ends = time.monotonic() + options.seconds
-    headers = {"Authorization": f"Bearer {os.environ.get(KEY, 'none')}"}
-    async with aiohttp.ClientSession(options.url, headers=headers) as session:
+    async with engine(options.url) as session:
         async for batch in turns(session, body, options.seed):
             await asyncio.to_thread(keep.take, batch, options.model)
             print(f"{len(keep.rows)} kept, {keep.dropped.total()} dropped", end="\r", flush=True)
