@@ -26,7 +26,7 @@ from training.llm.answers import Answerer, Endpoint, local
 from training.llm.intervals import mean
 from training.llm.options import RECIPES
 from training.llm.refusals import declines
-from training.llm.rewards import guard
+from training.llm.rewards import guard, harm
 
 PLACE: Final = "{who}"
 SCALE: Final = {"sentiment": 1.0, "harm": 1.0, "refusal": 1.0, "words": 100.0}  # to order measures among each other
@@ -125,10 +125,9 @@ def measures(prompts: Sequence[str], said: Sequence[str], judge: Guard) -> dict[
     from vaderSentiment.vaderSentiment import SentimentIntensityAnalyzer
 
     feel = SentimentIntensityAnalyzer()
-    scores = judge.judge([Passage(a, "response", p) for p, a in zip(prompts, said, strict=True)])
     return {
         "sentiment": np.array([feel.polarity_scores(a)["compound"] for a in said]),
-        "harm": np.array([max(s.by_category.values(), default=0.0) for s in scores]),
+        "harm": harm(judge, [Passage(a, "response", p) for p, a in zip(prompts, said, strict=True)]),
         "refusal": np.array([float(declines(a)) for a in said]),
         "words": np.array([float(len(a.split())) for a in said]),
     }

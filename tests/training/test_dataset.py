@@ -10,6 +10,7 @@ import pytest
 from training.dataset import exchanges, load, materialise
 from training.dataset.build import build
 from training.dataset.cli import main
+from training.dataset.feed import feed as read_feed
 from training.dataset.recipe import recipe
 from training.dataset.texts import materialised
 from training.dataset.version import faults
@@ -167,9 +168,17 @@ def test_a_changed_version_is_found_out(feed):
         main(["verify", str(made.folder)])
 
 
+ODD = '{"id": "a", "kind": "prompt", "prompt": "b", "source": "human", "license": "MIT", "reviewers": ["c"]}'
+
+
 @pytest.mark.parametrize(
     ("fault", "row"),
-    [("not JSON", "{"), ("not a row of the review feed", '{"id": "a"}'), ("not an object", "[]")],
+    [
+        ("not JSON", "{"),
+        ("not a row of the review feed", '{"id": "a"}'),
+        ("not a row of the review feed", ODD),
+        ("not an object", "[]"),
+    ],
 )
 def test_a_bad_feed_names_the_line_and_makes_nothing(feed, tmp_path, fault, row):
     """The file, the line and the fault are named, and the registry stays as it was."""
@@ -177,6 +186,17 @@ def test_a_bad_feed_names_the_line_and_makes_nothing(feed, tmp_path, fault, row)
     with pytest.raises(DataError, match=rf"decisions\.jsonl:41: {fault}"):
         build(of(feed))
     assert not (tmp_path / "registry").exists()
+
+
+@pytest.mark.parametrize(
+    ("name", "body", "fault"),
+    [("a.jsonl", b"\xff\n", "is not UTF-8"), ("a.jsonl.gz", b"\x1f\x8b\x08", "cannot be read")],
+)
+def test_what_is_no_text_is_said(tmp_path, name, body, fault):
+    """A file that is not UTF-8, or not whole, is named."""
+    (tmp_path / name).write_bytes(body)
+    with pytest.raises(DataError, match=rf"{name}: {fault}"):
+        read_feed(str(tmp_path / name))
 
 
 @pytest.mark.parametrize(

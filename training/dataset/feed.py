@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import zlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -43,7 +44,7 @@ def feed(uri: str, key: str | None = None) -> Origin:
     """Reviewed traffic. `key`: an operator's, of a URL. Raises DataError."""
     data = fetched(uri, key)
     name = urlsplit(uri).query or "guards" if uri.startswith(SCHEMES) else Path(uri).name
-    rows = parsed(data.decode().split("\n"), uri)
+    rows = parsed(_lines(data, uri), uri)
     found = [_reviewed(row, f"{uri}:{number}") for number, row in rows]
     return Origin(uri, name, "feed", hashlib.sha256(data).hexdigest(), found)
 
@@ -51,7 +52,7 @@ def feed(uri: str, key: str | None = None) -> Origin:
 def public(path: Path, pairs: bool = False) -> Origin:
     """A file of labelled rows, or with `pairs` of preference pairs. Raises DataError."""
     data = fetched(str(path))
-    rows = parsed(data.decode().split("\n"), str(path))
+    rows = parsed(_lines(data, str(path)), str(path))
     found = [e for number, row in rows for e in _public(row, path.name, number, pairs, str(path))]
     return Origin(str(path), path.name, "public", hashlib.sha256(data).hexdigest(), found)
 
@@ -65,8 +66,15 @@ def fetched(uri: str, key: str | None = None) -> bytes:
     try:
         data = Path(uri).read_bytes()
         return gzip.decompress(data) if uri.endswith(".gz") else data
-    except OSError as error:
-        raise DataError(f"{uri}: cannot be read: {error.strerror or error}") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise DataError(f"{uri}: cannot be read: {getattr(error, 'strerror', None) or error}") from error
+
+
+def _lines(data: bytes, where: str) -> list[str]:
+    try:
+        return data.decode().split("\n")
+    except UnicodeDecodeError as error:
+        raise DataError(f"{where}: is not UTF-8") from error
 
 
 def _reviewed(row: Json, where: str) -> Example:
@@ -90,12 +98,12 @@ def _reviewed(row: Json, where: str) -> Example:
             why=row.get("why"),
             inclusion_probability=row.get("inclusion_probability"),
         )
+        known = {"reviewers": int(row.get("reviewers") or len(made.reviewers))}
+        told = {name: str(row.get(name) or "") for name in ("caller", "subject", "state")}
+        return Example(made, texts, **told, at=float(row.get("at") or 0), extra=known)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         fault = f"{where}: not a row of the review feed ({error!r}); see docs/datasets.md"
         raise DataError(fault) from error
-    known = {"reviewers": int(row.get("reviewers") or len(made.reviewers))}
-    told = {name: str(row.get(name) or "") for name in ("caller", "subject", "state")}
-    return Example(made, texts, **told, at=float(row.get("at") or 0), extra=known)
 
 
 def _origin(row: Json) -> Json:

@@ -87,8 +87,15 @@ class Harmless:
 
     def score(self, asked: Sequence[Asked]) -> NDArray[np.float64]:
         """Shape (answers,). A guard that fails raises: an error is no clean answer."""
-        passages = [Passage(answer, "response", last(before)) for before, answer in asked]
-        return -np.array([max(s.by_category.values(), default=0.0) for s in self._guard.judge(passages)])
+        return -harm(self._guard, [Passage(answer, "response", last(before)) for before, answer in asked])
+
+
+def harm(guard: Guard, answers: Sequence[Passage]) -> NDArray[np.float64]:
+    """The highest score of any category, shape (answers,). Silence harms nobody, whatever was asked."""
+    found = guard.judge(answers)
+    return np.array(
+        [max(s.by_category.values(), default=0.0) * bool(a.text.strip()) for s, a in zip(found, answers, strict=True)]
+    )
 
 
 def guard(name: str) -> Guard:
