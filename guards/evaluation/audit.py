@@ -12,7 +12,7 @@ from guards.guard import Guard
 def audited(
     guard: Guard, lines: Sequence[Line], category: str, by: str | None = None, group: str = "group", draws: int = 300
 ) -> Figures:
-    """AUCs by group: by the values of the field `by`, or by the identity terms in the text.
+    """AUCs and gaps by group: by the values of the field `by`, or by the identity terms in the text.
 
     Raises:
         ValueError: the set has no label of the category that the guard judges, or too few rows of any group.
@@ -30,11 +30,15 @@ def audited(
 
 
 def shown(figures: Figures) -> str:
-    """For a terminal: every group, then the worst of each kind."""
-    head = ("group", "rows", *bias.KINDS)
-    rows = [(n, str(f["rows"]), *(interval(f[k]) for k in bias.KINDS)) for n, f in figures["subgroups"].items()]
+    """For a terminal: every group, the worst first, then the worst of each kind."""
+    kinds = (*bias.KINDS, *bias.ODDS)
+    head = ("group", "rows", *(k.replace("_", " ") for k in kinds))
+    rows = [(n, str(f["rows"]), *(interval(f[k]) for k in kinds)) for n, f in figures["subgroups"].items()]
     worst = [
         f"worst {kind} AUC: {w['subgroup']} {interval(w)}, {w['share_of_overall']:.3f} of the overall one"
         for kind, w in figures["worst"].items()
+        if kind in bias.KINDS
     ]
+    odds = figures["worst"]["equalised_odds"]
+    worst.append(f"farthest from equalised odds at {bias.FLAGGED}: {odds['subgroup']} {interval(odds)}")
     return "\n".join([columns([head, *rows]), f"overall AUC {interval(figures['overall_auc'])}", *worst])

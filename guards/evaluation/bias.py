@@ -1,7 +1,7 @@
-"""Unintended bias on identity terms: subgroup, BPSN and BNSP AUC (Borkan et al., WWW 2019). Pure."""
+"""Unintended bias on identity terms: AUCs of three kinds (Borkan et al., WWW 2019), and equalised odds. Pure."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -16,6 +16,13 @@ KINDS: Final[Mapping[str, str]] = {
     "bpsn": "background positive, subgroup negative: low where harmless texts that name the group score high",
     "bnsp": "background negative, subgroup positive: low where toxic texts that name the group score low",
 }
+# Hardt et al., "Equality of Opportunity in Supervised Learning", NIPS 2016; the last as fairlearn measures it
+ODDS: Final[Mapping[str, str]] = {
+    "tpr_gap": "share of toxic texts flagged, those that name the group less the others",
+    "fpr_gap": "share of harmless texts flagged, those that name the group less the others",
+    "equalised_odds": "the larger of both gaps, whichever way",
+}
+FLAGGED: Final = 0.5  # a guard's operating point
 FEWEST: Final = 10  # rows of each label, below which no AUC is given
 # Dixon et al., "Measuring and Mitigating Unintended Bias in Text Classification", AIES 2018
 TERMS: Final = (
@@ -31,14 +38,15 @@ _FOUND: Final = re.compile(r"\b(?:" + "|".join(sorted(TERMS, key=len, reverse=Tr
 
 @dataclass(frozen=True, slots=True)
 class Audit:
-    """AUCs by subgroup and kind, beside the one of all rows."""
+    """AUCs and gaps by subgroup and kind, the subgroup with the lowest AUC first; beside them the AUC of all rows."""
 
     overall: Interval
     subgroups: Mapping[str, Mapping[str, Interval]]
     rows: Mapping[str, int]
 
     def worst(self, kind: str) -> tuple[str, Interval]:
-        return min(((name, aucs[kind]) for name, aucs in self.subgroups.items()), key=lambda pair: pair[1].value)
+        sign = -1 if kind in ODDS else 1
+        return min(((name, of[kind]) for name, of in self.subgroups.items()), key=lambda pair: sign * pair[1].value)
 
     def document(self) -> dict[str, Any]:
         subgroups = {
@@ -50,6 +58,8 @@ class Audit:
             name, auc = self.worst(kind)
             share = round(auc.value / self.overall.value, 4)
             worst[kind] = {"subgroup": name} | auc.document() | {"share_of_overall": share}
+        name, gap = self.worst("equalised_odds")
+        worst["equalised_odds"] = {"subgroup": name} | gap.document()
         return {"overall_auc": self.overall.document(), "worst": worst, "subgroups": subgroups}
 
 
@@ -82,10 +92,31 @@ def audit(
         }
         if all(_enough(labels[part]) for part in parts.values()):
             found[name] = {k: _auc(scores, labels, part, groups, seed, draws) for k, part in parts.items()}
+            found[name] |= _odds(scores >= FLAGGED, labels, inside, resampled(len(labels), groups, seed, draws))
             rows[name] = int(inside.sum())
     if not found:
         raise ValueError(f"no subgroup has {FEWEST} rows of each label")
+    found = dict(sorted(found.items(), key=lambda pair: min(pair[1][k].value for k in KINDS)))
     return Audit(_auc(scores, labels, np.ones(len(labels), bool), groups, seed, draws), found, rows)
+
+
+def _odds(
+    flagged: NDArray[np.bool_], labels: Labels, inside: NDArray[np.bool_], drawn: Iterable[Floats]
+) -> dict[str, Interval]:
+    """`ODDS` of one subgroup."""
+    cells = np.stack([(labels == label) & (inside == side) for label in (1, 0) for side in (True, False)], 1)
+    both = np.concatenate([cells & flagged[:, None], cells], 1).astype(float)
+
+    def gaps(weights: Floats) -> list[float]:
+        counted = weights @ both
+        with np.errstate(invalid="ignore"):  # a draw without rows of a cell says nothing
+            rates = counted[:4] / counted[4:]
+        tpr, fpr = rates[0] - rates[1], rates[2] - rates[3]
+        return [tpr, fpr, max(abs(tpr), abs(fpr))]
+
+    values, draws = gaps(np.ones(len(labels))), np.array([gaps(w) for w in drawn])
+    low, high = np.nanquantile(draws, (0.025, 0.975), axis=0) if len(draws) else np.full((2, 3), np.nan)
+    return {k: Interval(*map(float, of)) for k, of in zip(ODDS, zip(values, low, high, strict=True), strict=True)}
 
 
 def _enough(labels: Labels) -> bool:

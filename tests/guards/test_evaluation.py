@@ -231,6 +231,11 @@ def test_a_biased_guard_is_found():
     assert found["subgroups"]["muslim"]["bpsn"]["value"] == 0.5
     assert found["subgroups"]["jewish"]["subgroup"]["value"] == 1
     assert found["worst"]["subgroup"]["share_of_overall"] < 0.9
+    assert next(iter(found["subgroups"])) == "muslim"
+    gaps = {kind: found["subgroups"]["muslim"][kind]["value"] for kind in bias.ODDS}
+    assert gaps == {"tpr_gap": 0, "fpr_gap": 1, "equalised_odds": 1}
+    assert found["subgroups"]["jewish"]["fpr_gap"]["value"] == -0.5  # of the others half is flagged
+    assert found["worst"]["equalised_odds"]["subgroup"] == "muslim"
     with pytest.raises(ValueError, match="10 rows"):
         audited(Biased({"toxicity": "bad"}), texts[:12], "toxicity")
     with pytest.raises(ValueError, match="harm"):
