@@ -3,6 +3,7 @@
 sluicegate-train redteam --url http://127.0.0.1:8080 --seeds training/recipes/machine_harms.yaml --budget 200
 sluicegate-train redteam replay var/redteam/pack.jsonl --url http://127.0.0.1:8080
 sluicegate-train redteam garak --garak garak-env/bin/garak --probes encoding,dan --out var/redteam
+sluicegate-train redteam pyrit --python pyrit-env/bin/python --seeds training/recipes/machine_harms.yaml
 
 Attack only services that are yours. The key is an admin's, of SLUICEGATE_ADMIN_KEY: it chats, sees the guards' scores
 and fills the queue; with --client-key that one chats, under its own policy. --blind sees no scores. Give the key a
@@ -13,21 +14,22 @@ import argparse
 import asyncio
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
 
 from guards.evaluation.page import columns
-from training.redteam import garak, pack, report
+from training.redteam import garak, pack, pyrit, report
 from training.redteam.judged import judge_at
 from training.redteam.mutations import MUTATIONS, NAMES
 from training.redteam.queue import ask_about
-from training.redteam.search import Attempt, Plan, Seed, attempt, campaign
-from training.redteam.target import reached
+from training.redteam.search import Attempt, Judge, Plan, Seed, attempt, campaign
+from training.redteam.target import Target, reached
 from training.rows import DataError
 from training.service_client import KEY, URL, Service
 
 Options = argparse.Namespace
+Attacks = Callable[[Target, Judge | None], AsyncIterator[Attempt]]
 OUT: Final = Path("var/redteam")
 
 
@@ -55,19 +57,28 @@ def _asking(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--judge", default="judge", help="the name it serves")
 
 
-def _running(parser: argparse.ArgumentParser) -> None:
+def _seeded(parser: argparse.ArgumentParser) -> None:
     _asking(parser)
     parser.add_argument("--seeds", type=Path, required=True, help="labelled rows (.jsonl) or templates (.yaml)")
     parser.add_argument("--most-seeds", type=int, default=20, help="drawn of them")
+    parser.add_argument("--seed", type=int, default=7)
+    parser.add_argument("--blind", action="store_true", help="guided by outcomes alone, as an outsider is")
+    parser.add_argument("--no-queue", action="store_true", help="puts nothing into the review queue")
+    parser.add_argument("--out", type=Path, default=OUT, help="folder of attempts.jsonl, pack.jsonl, report.html")
+
+
+def _running(parser: argparse.ArgumentParser) -> None:
+    _seeded(parser)
     parser.add_argument("--budget", type=int, default=200, help="attempts in all")
     parser.add_argument("--beam", type=int, default=3, help="attempts that each round goes on from")
     parser.add_argument("--depth", type=int, default=3, help="mutations on top of each other")
     parser.add_argument("--enough", type=int, default=1, help="successes of a seed before the next one is tried")
     parser.add_argument("--only", default="", help=f"kinds of mutation, by commas: {', '.join(MUTATIONS)}")
-    parser.add_argument("--seed", type=int, default=7)
-    parser.add_argument("--blind", action="store_true", help="guided by outcomes alone, as an outsider is")
-    parser.add_argument("--no-queue", action="store_true", help="puts nothing into the review queue")
-    parser.add_argument("--out", type=Path, default=OUT, help="folder of attempts.jsonl, pack.jsonl, report.html")
+
+
+def _converting(parser: argparse.ArgumentParser) -> None:
+    _seeded(parser)
+    pyrit.options(parser)
 
 
 def _replaying(parser: argparse.ArgumentParser) -> None:
@@ -87,8 +98,29 @@ def run_campaign(options: Options) -> None:
         names=_names(options),
     )
     seeds = pack.seeds(options.seeds, options.most_seeds, options.seed)
+
+    def attacks(target: Target, judge: Judge | None) -> AsyncIterator[Attempt]:
+        return campaign(target, seeds, plan, judge)
+
+    _told(options, attacks, plan.budget)
+
+
+def run_pyrit(options: Options) -> None:
+    """Each request in each disguise, once; exit code 0 whatever it finds."""
+    _place(options)
+    steps = pyrit.converted(options, pack.seeds(options.seeds, options.most_seeds, options.seed))
+
+    async def attacks(target: Target, judge: Judge | None) -> AsyncIterator[Attempt]:
+        for seed, name, text in steps:
+            yield await attempt(target, seed, (f"pyrit/{name}",), (("user", text),), judge)
+
+    _told(options, attacks, len(steps))
+
+
+def _told(options: Options, attacks: Attacks, most: int) -> None:
+    """Makes the attempts; leaves pack, report and items of the queue; says how it went."""
     service = None if options.no_queue else Service(options.url, options.key)
-    attempts = asyncio.run(_made(options, seeds, plan))
+    attempts = asyncio.run(_made(options, attacks, most))
     new = pack.add(options.out / "pack.jsonl", attempts)
     with pack.opened(options.out / "report.html") as file:
         file.truncate(0)
@@ -108,14 +140,14 @@ def _names(options: Options) -> tuple[str, ...]:
     return tuple(n for n in NAMES if not kinds or n.partition("/")[0] in kinds)
 
 
-async def _made(options: Options, seeds: Sequence[Seed], plan: Plan) -> list[Attempt]:
+async def _made(options: Options, attacks: Attacks, most: int) -> list[Attempt]:
     found = []
     with pack.opened(options.out / "attempts.jsonl") as file:
         async with reached(*_place(options), options.max_tokens) as target:
-            async for made in campaign(target, seeds, plan, judge_at(options.judge_url, options.judge)):
+            async for made in attacks(target, judge_at(options.judge_url, options.judge)):
                 pack.keep(file, made)
                 found.append(made)
-                print(f"{len(found)} of {plan.budget}: {sum(a.success for a in found)} got through", end="\r")
+                print(f"{len(found)} of {most}: {sum(a.success for a in found)} got through", end="\r")
     print()
     return found
 
@@ -154,6 +186,7 @@ async def _again(options: Options, attempts: Sequence[Attempt]) -> list[Attempt]
 VERBS: Final[dict[str, tuple[Any, Any]]] = {
     "run": (_running, run_campaign),
     "replay": (_replaying, replay),
+    "pyrit": (_converting, run_pyrit),
     "garak": (garak.options, garak.run),
 }
 
