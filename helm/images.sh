@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Builds the images with buildah, and the bill of materials with syft where it is, else of the Python in it (helm/sbom.sh). Example: helm/images.sh gateway training
+# Builds the images with buildah, and their bills of materials (helm/sbom.sh) if syft is here. Example: helm/images.sh gateway training
 # Where Python's image cannot be pulled it is made of Debian's Python by debootstrap (as root), for tests: BASE=debian helm/images.sh
 # MIRROR is a Debian mirror other than debootstrap's own; BUILD_FLAGS are for this network: "-v /etc/pip.conf:/etc/pip.conf:ro", say.
 set -euo pipefail
@@ -27,6 +27,5 @@ for target in "${@:-gateway}"; do
   # shellcheck disable=SC2086 # several flags in one variable
   buildah bud "${flags[@]}" ${BUILD_FLAGS:-} --format docker --file $file --ignorefile "$ignore" --target "$target" \
     --tag "localhost/sluicegate/$target:$version" .
-  if command -v syft >/dev/null; then syft "containers-storage:localhost/sluicegate/$target:$version" -o "spdx-json=var/$target.spdx.json"
-  elif [ "$target" = gateway ] && [ -x var/tools/bin/cyclonedx-py ]; then helm/sbom.sh >"var/$target.cdx.json"; fi
+  if [ -x var/tools/bin/syft ]; then helm/sbom.sh "localhost/sluicegate/$target:$version" >"var/$target.cdx.json"; fi
 done

