@@ -42,12 +42,17 @@ def _typed(tokenizer: Tokenizer, pair: Encoding) -> processors.TemplateProcessin
         found = [places[s] or token for token, s in zip(of.tokens, of.sequence_ids, strict=True)]
         return [p for nth, p in enumerate(found) if p[0] != "$" or p not in found[:nth]]
 
-    first = parts(tokenizer.encode("a"))
+    alone = tokenizer.encode("a")
     both = parts(pair)
     second = both.index("$B")
-    special = [(t, i) for t, i, s in zip(pair.tokens, pair.ids, pair.sequence_ids, strict=True) if s is None]
     typed = [f"{part}:{int(nth >= second)}" for nth, part in enumerate(both)]
-    return processors.TemplateProcessing(single=first, pair=typed, special_tokens=sorted(set(special)))
+    special = {
+        (token, nth)
+        for of in (alone, pair)
+        for token, nth, sequence in zip(of.tokens, of.ids, of.sequence_ids, strict=True)
+        if sequence is None
+    }
+    return processors.TemplateProcessing(single=parts(alone), pair=typed, special_tokens=sorted(special))
 
 
 @dataclass(frozen=True, slots=True)

@@ -71,13 +71,15 @@ def from_encoder(name: str, architecture: Mapping[str, Any], heads: int) -> Guar
         DataError: its weights cannot be had, or are not those of an encoder of this architecture.
     """
     network = GuardNetwork(architecture, heads)
+    how = {"use_safetensors": True, "trust_remote_code": False, "dtype": torch.float32, "output_loading_info": True}
     try:
-        found = AutoModel.from_pretrained(name, use_safetensors=True, trust_remote_code=False, dtype=torch.float32)
+        found, told = AutoModel.from_pretrained(name, **how)
     except (OSError, ValueError) as error:
         raise DataError(f"{name}: no encoder can be loaded from it: {str(error).splitlines()[0]}") from error
-    weights = {k: v for k, v in found.state_dict().items() if k in network.encoder.state_dict()}
-    if missing := network.encoder.load_state_dict(weights, strict=False).missing_keys:
-        raise DataError(f"{name}: not the encoder that its configuration tells of: it lacks {missing}")
+    wanted = network.encoder.state_dict().keys()
+    if missing := sorted(wanted & set(told["missing_keys"]) | wanted - found.state_dict().keys()):
+        raise DataError(f"{name}: not the encoder that its configuration tells of: it lacks {missing[:3]}")
+    network.encoder.load_state_dict({k: v for k, v in found.state_dict().items() if k in wanted})
     return network
 
 

@@ -12,6 +12,7 @@ import onnx
 import torch
 import transformers
 import yaml
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from guards.classifier import Classifier
@@ -43,16 +44,23 @@ def tokenizer_of(texts, roberta):
     return made
 
 
-def encoder(kind, rows, name="", **sizes):
+def encoder(kind, rows, name="", of=transformers.AutoModel, **sizes):
     """An encoder of another kind in a folder, as Hugging Face writes it."""
     folder = WORK / (name or kind)
     config = transformers.AutoConfig.for_model(kind, **SIZES | sizes)
     torch.manual_seed(0)
-    transformers.AutoModel.from_config(config).save_pretrained(folder)
+    of.from_config(config).save_pretrained(folder)
     texts = [r.text for part in rows.values() for r in part]
     transformers.PreTrainedTokenizerFast(
         tokenizer_object=tokenizer_of(texts, kind == "roberta"), pad_token="<pad>", bos_token="<s>", eos_token="</s>"
     ).save_pretrained(folder)
+    return str(folder)
+
+
+def emptied(folder):
+    """The folder with weights under names that say nothing."""
+    path = folder / "model.safetensors"
+    save_file({f"other.{name}": value for name, value in load_file(path).items()}, path, metadata={"format": "pt"})
     return str(folder)
 
 
@@ -93,6 +101,15 @@ def types_of(name):
     made = Tokenizer.from_file(str(WORK / name / "tokenizer.json"))
     pair, alone = made.encode("rob", "rob"), made.encode("rob")
     return {"pair": pair.type_ids, "alone": alone.type_ids, "ids": pair.ids}
+
+
+def pretrained(rows):
+    """Whether a guard begins with the encoder of a model of hidden tokens."""
+    folder = encoder("bert", rows, "masked", transformers.AutoModelForMaskedLM)
+    start = recipe.Start(encoder=folder)
+    network, _, _ = begin(recipe.load(PLAIN).model_copy(update={"start": start}))
+    stored = load_file(f"{folder}/model.safetensors")
+    return all(torch.equal(value, stored[f"bert.{name}"]) for name, value in network.encoder.named_parameters())
 
 
 def losses():
@@ -148,10 +165,12 @@ found = {
 for kind in ("roberta", "modernbert"):
     other = {"start": {"encoder": encoder(kind, rows)}, "finish": None, "frozen": [], "epochs": 12}
     found[kind] = made(f"{kind}-guard", rows, **other) | {"types": types_of(f"{kind}-guard")}
+found["pretrained"] = pretrained(rows)
 found["refused"] = {
     "finish": fault(lambda: made("f", rows, start={"encoder": encoder("roberta", rows, "large", vocab_size=40_000)})),
     "nothing": fault(lambda: made("n", rows, start={"encoder": str(WORK / "nothing")})),
     "long": fault(lambda: made("l", rows, start={"encoder": str(WORK / "roberta")}, finish=None, max_tokens=128)),
+    "other weights": fault(lambda: made("o", rows, start={"encoder": emptied(WORK / "roberta")}, finish=None)),
     "from int8": fault(lambda: made("i", rows, start={"guard": str(WORK / "int8")})),
 }
 print("FOUND", json.dumps(found, default=np.ndarray.tolist))

@@ -93,15 +93,21 @@ def test_encoders_of_other_kinds(found, kind):
     assert not any(types["alone"])
 
 
+def test_what_pretraining_wrote_is_begun_with(found):
+    """The encoder under a model of hidden tokens, as `pretrain` writes it, is the guard's."""
+    assert found["pretrained"]
+
+
 @pytest.mark.parametrize(
     ("what", "said"),
     [
         ("finish", "vocabularies of at most 32768"),
         ("nothing", "no encoder's folder"),
         ("long", "reads 66 tokens at most"),
+        ("other weights", "it lacks"),
         ("from int8", "start from a float16 export"),
     ],
 )
 def test_what_does_not_fit_is_refused(found, what, said):
-    """An encoder that is not there, too large a vocabulary, too long a window, weights that are no longer torch's."""
+    """An encoder that is not there or another's, a vocabulary or window too large, weights no longer torch's."""
     assert said in found["refused"][what]
