@@ -53,6 +53,7 @@ def serve(
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
         listener.bind((host, port))
+        listener.listen(2048)  # as uvicorn will: who reads the address below may call at once
     except OSError as error:
         _fail(f"cannot listen on {host}:{port} ({error.strerror}); choose another --port")
     config = uvicorn.Config(
