@@ -5,9 +5,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 pytest_plugins = ["tests.plugins.engine"]
 ROOT = Path(__file__).parents[1]
+# how fast an example is says more of the machine's other work than of the code
+settings.register_profile("busy", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("busy")
 LONG = ("engine", "training")  # begun first where areas run side by side
 
 

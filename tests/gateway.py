@@ -76,17 +76,27 @@ async def gateway(home: Path, **settings: str) -> AsyncIterator[tuple[asyncio.su
     process = await asyncio.create_subprocess_exec(
         SLUICEGATE, "serve", "--port", "0", env=environment(home, **settings), stderr=asyncio.subprocess.PIPE
     )
+    said, log = b"", None
     try:
-        said = b""
         while not (found := re.search(rb"is ready: (http://[\d.:]+)", said)):
             line = await process.stderr.readline()
             assert line, said.decode()
             said += line
+        print(said.decode())
+        log = asyncio.create_task(_log(process.stderr))  # a pipe that nobody reads fills, and the service waits
         yield process, found.group(1).decode()
     finally:
         if process.returncode is None:
             process.kill()
         await process.wait()
+        if log:
+            await asyncio.wait_for(log, 30)
+
+
+async def _log(lines: asyncio.StreamReader) -> None:
+    """Where pytest shows it when the test fails."""
+    async for line in lines:
+        print(line.decode(), end="")
 
 
 async def streamed(session: aiohttp.ClientSession, url: str, asked: str) -> tuple[str, str, str]:

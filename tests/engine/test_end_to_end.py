@@ -28,7 +28,7 @@ async def test_what_the_model_repeats_is_withheld(engine, tmp_path: Path):
     async with (
         gateway(tmp_path / "home", **settings) as (_, url),
         openai.AsyncOpenAI(base_url=engine.url + "/v1", api_key=engine.key) as bare,
-        openai.AsyncOpenAI(base_url=url + "/v1", api_key=KEY, max_retries=0) as client,
+        openai.AsyncOpenAI(base_url=url + "/v1", api_key=KEY) as client,
     ):
         raw = (await bare.chat.completions.create(**asked)).choices[0].message.content
         assert CARD in raw, "the model did not repeat the phrase: the test tests nothing"
@@ -50,7 +50,7 @@ async def test_other_endpoints(engine, tmp_path: Path):
     settings = {"engine_url": engine.url, "engine_key": engine.key}
     async with (
         gateway(tmp_path / "home", **settings) as (_, url),
-        openai.AsyncOpenAI(base_url=url + "/v1", api_key=KEY, max_retries=0, timeout=60) as client,
+        openai.AsyncOpenAI(base_url=url + "/v1", api_key=KEY, timeout=60) as client,
     ):
         chat = await client.chat.completions.create(model=MODEL, messages=messages, temperature=0, max_tokens=24)
         whole = await client.responses.create(**asked)
@@ -75,7 +75,7 @@ async def test_serve_from_start_to_end(small_model, tmp_path: Path):
     async with gateway(home, log_level="info") as (process, url):
         family = psutil.Process(process.pid).children(recursive=True)
         assert any("vllm" in " ".join(p.cmdline()) for p in family)
-        async with openai.AsyncOpenAI(base_url=url + "/v1", api_key=KEY, max_retries=0, timeout=60) as client:
+        async with openai.AsyncOpenAI(base_url=url + "/v1", api_key=KEY, timeout=60) as client:
             await answered(client)
             exchange_id = await refused(client)
         await reviewed(home, exchange_id)

@@ -25,7 +25,7 @@ def arrays(pairs):
 
 
 @given(SCORED)
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_the_metrics_are_those_of_scikit_learn(pairs):
     """On any scores, ties included, every metric equals scikit-learn's or the one guards calibrate by."""
     scores, labels = arrays(pairs)
@@ -40,7 +40,7 @@ def test_the_metrics_are_those_of_scikit_learn(pairs):
 
 
 @given(SCORED, st.integers(0, 1000))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_a_draw_is_what_the_repeated_rows_would_be(pairs, seed):
     """The metrics of weighted rows equal those of rows that are there as often."""
     scores, labels = arrays(pairs)

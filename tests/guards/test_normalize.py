@@ -155,7 +155,7 @@ def test_a_reading_starts_and_ends_near_the_disguise():
     assert text[: view.end].endswith("k1ll th3")
 
 
-@settings(max_examples=2000 if os.environ.get("SLUICEGATE_PROVE") else 300, deadline=None)
+@settings(max_examples=2000 if os.environ.get("SLUICEGATE_PROVE") else 300)
 @given(
     st.lists(
         st.text(max_size=40)

@@ -75,7 +75,7 @@ def test_a_reason_in_place_of_a_number(ratings, reason):
 LABELS = st.sampled_from(["ok", "harmful", "unsure"])
 
 
-@settings(deadline=None, max_examples=50)
+@settings(max_examples=50)
 @given(st.dictionaries(st.text(max_size=3), st.dictionaries(st.sampled_from("abcd"), LABELS), max_size=30))
 def test_no_figure_is_ever_nan(ratings):
     """Whatever people decided, a figure is a number of at most 1 or a reason."""
