@@ -36,6 +36,7 @@ COUNTS: Final[Json] = {
             "contested": 0,
             "overdue": 1,
             "oldest_s": 1021.5,
+            "late_s": 121.5,
         }
     ],
 }
@@ -67,6 +68,7 @@ UNDO_REQUESTS: Final[dict[str, Json]] = {"last": {"decision_id": "dec_7d1c"}}
 SKIP_REQUESTS: Final[dict[str, Json]] = {"skip": {"token": _YOURS, "reason": "prefer_not_to_view"}}
 CLAIM_REQUESTS: Final[dict[str, Json]] = {"token": {"token": _YOURS}}
 DONE: Final[Json] = {"object": "review.done"}
+HELD: Final[Json] = {"object": "review.done", "leased_until": 1795000600.0}
 ITEMS_REQUESTS: Final[dict[str, Json]] = {
     "near the threshold": {
         "items": [{"exchange_id": _EXCHANGE, "reason": "threshold", "inclusion_probability": 1.0}],

@@ -121,16 +121,16 @@ class FunctionTool(Function):
     type: Literal["function"]
 
 
-class NamedTool(NamedFunction):
+class ChosenTool(NamedFunction):
     type: Literal["function"]
 
 
-class JsonSchemaFormat(JsonSchema):
+class JsonSchemaText(JsonSchema):
     type: Literal["json_schema"]
 
 
 class TextOptions(Strict):
-    format: Annotated[TextFormat | JsonObjectFormat | JsonSchemaFormat, Field(discriminator="type")] | None = None
+    format: Annotated[TextFormat | JsonObjectFormat | JsonSchemaText, Field(discriminator="type")] | None = None
 
 
 class ResponsesRequest(Strict):
@@ -142,7 +142,7 @@ class ResponsesRequest(Strict):
     top_p: Annotated[float, Field(gt=0, le=1)] | None = None
     text: TextOptions | None = None
     tools: Annotated[list[FunctionTool], Field(min_length=1, max_length=128)] | None = None
-    tool_choice: Literal["none", "auto", "required"] | NamedTool | None = None
+    tool_choice: Literal["none", "auto", "required"] | ChosenTool | None = None
     parallel_tool_calls: bool | None = None
     stream: bool = False
     user: User | None = None
@@ -152,7 +152,7 @@ class ResponsesRequest(Strict):
         names = [t.name for t in self.tools or ()]
         if self.tool_choice is not None and self.tool_choice != "none" and not names:
             raise PydanticCustomError("tool_choice", "tool_choice needs tools.")
-        if isinstance(self.tool_choice, NamedTool) and self.tool_choice.name not in names:
+        if isinstance(self.tool_choice, ChosenTool) and self.tool_choice.name not in names:
             raise PydanticCustomError("tool_choice", "tool_choice names a function that is not in tools.")
         return self
 

@@ -5,11 +5,11 @@ from collections.abc import Iterator
 from service.api.passages import of_chat
 from service.api.response_schemas import (
     CallItem,
+    ChosenTool,
     FunctionTool,
     Item,
-    JsonSchemaFormat,
+    JsonSchemaText,
     MessageItem,
-    NamedTool,
     ResponsesRequest,
     ResultItem,
 )
@@ -39,7 +39,7 @@ def _body(request: ResponsesRequest) -> Iterator[tuple[str, object]]:
             yield theirs, getattr(request, name)
     if request.tools:
         yield "tools", [_function(tool) for tool in request.tools]
-    if isinstance(request.tool_choice, NamedTool):
+    if isinstance(request.tool_choice, ChosenTool):
         yield "tool_choice", {"type": "function", "function": {"name": request.tool_choice.name}}
     elif request.tool_choice:
         yield "tool_choice", request.tool_choice
@@ -75,7 +75,7 @@ def _function(tool: FunctionTool) -> Json:
 
 
 def _format(wanted: object) -> Json:
-    if isinstance(wanted, JsonSchemaFormat):
+    if isinstance(wanted, JsonSchemaText):
         schema = wanted.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude={"type"})
         return {"type": "json_schema", "json_schema": schema}
     return {"type": wanted.type}  # type: ignore[attr-defined]  # the formats without a schema

@@ -172,7 +172,7 @@ def _letting_go(router: APIRouter, api: Api) -> None:
     @router.post(
         "/heartbeat",
         summary="Keep an item for longer",
-        responses=success("ReviewDone", examples.DONE) | SAID_FAILS,
+        responses=success("ReviewDone", examples.HELD) | SAID_FAILS,
         openapi_extra=request_body(review.ClaimRequest, examples.CLAIM_REQUESTS),
     )
     async def review_heartbeat(request: Request) -> Response:

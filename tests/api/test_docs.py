@@ -55,7 +55,7 @@ def test_routes():
         if roles is not ANYBODY and len(roles) < 4:
             assert set(table[_path(path)].split(", ")) == {str(r) for r in roles}
         section = API.partition(f" {_path(path)}\n\n")[2].split("\n\n")[0]
-        assert f"curl $URL{_path(path).replace('{model}', 'smollm2-135m-instruct')}" in section
+        assert f"$URL{_path(path).replace('{model}', 'smollm2-135m-instruct')}" in section
 
 
 def _path(path):

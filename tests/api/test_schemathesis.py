@@ -2,6 +2,7 @@
 
 import os
 
+import jsonschema
 import pytest
 import schemathesis
 from hypothesis import HealthCheck, given, settings
@@ -73,3 +74,18 @@ def test_every_operation(described, service, mode):
             case.call_and_validate(headers={"Authorization": f"Bearer {ADMIN_KEY}"}, checks=CHECKS)
 
         answers_as_documented()
+
+
+def test_every_example(described):
+    """Each example of the document is of the schema beside it."""
+    document, looked_at = described.raw_schema, 0
+    bodies = [found.definition.raw for operation in described.get_all_operations() for found in [operation.ok()]]
+    for body in bodies:
+        for said in (body.get("requestBody", {}), *body["responses"].values()):
+            for kind, content in said.get("content", {}).items():
+                examples = [e["value"] for e in content.get("examples", {}).values()] + [content.get("example")]
+                for example in examples if kind == "application/json" else []:
+                    if example is not None:
+                        jsonschema.Draft202012Validator(document | content["schema"]).validate(example)
+                        looked_at += 1
+    assert looked_at > 300

@@ -1,7 +1,8 @@
 """The commands of a page, run as a reader runs them: in order, in one shell.
 
 A block of `sh` is run. A block of `output` behind it shows lines that its standard output holds, in their order; `...`
-stands for anything. What cannot be run says why, in a line before the block: `*Not run by the tests: it needs a GPU.*`
+stands for anything. What cannot be run says why, in a line before the block: `*Not run by the tests: it needs a GPU.*`,
+or in a comment of the same words.
 """
 
 import asyncio
@@ -13,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 BLOCK = re.compile(
-    r"(?:^\*Not run by the tests: (?P<why>[^*]+)\.\*\n\n)?"
+    r"(?:^(?:\*|<!-- )Not run by the tests: (?P<why>[^*]+?)\.(?:\*| -->)\n\n)?"
     r"^```sh\n(?P<code>.*?)^```$"
     r"(?:\n\n^```output\n(?P<output>.*?)^```$)?",
     re.M | re.S,

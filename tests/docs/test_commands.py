@@ -1,4 +1,4 @@
-"""What the tutorials and how-to guides tell a reader to type works, and prints what they show."""
+"""What the documents tell a reader to type works, and prints what they show."""
 
 import asyncio
 import os
@@ -8,26 +8,40 @@ import socket
 import sys
 from collections.abc import AsyncIterator, Container, Iterable
 from contextlib import asynccontextmanager, nullcontext
+from itertools import count
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
 
 from service.review.console.keyboard import KEYS
-from tests.docs.commands import BLOCK, blocks, first_missing, run
+from tests.docs.commands import BLOCK, Block, blocks, first_missing, replaced, run
 from tests.docs.warm import MAINS, install
 from tests.gateway import gateway, wire
 
 ROOT = Path(__file__).parents[2]
-PAGES = sorted(p for folder in ("tutorials", "how-to") for p in (ROOT / "docs" / folder).glob("*.md"))
-NOT_RUN = 12  # blocks; one more is a decision, not an oversight
+GIVEN = Path(__file__).parent / "given"
+LESSONS = sorted(p for folder in ("tutorials", "how-to") for p in (ROOT / "docs" / folder).glob("*.md"))
+REFERENCE = sorted(
+    p
+    for pattern in ("*.md", "docs/*.md", "docs/runbooks/*.md", "bench/*.md", "training/**/*.md", "helm/**/*.md")
+    for p in ROOT.glob(pattern)
+    if p != ROOT / "docs/api.md"  # test_api_page.py
+)
+PAGES = LESSONS + REFERENCE
+NOT_RUN = 33  # blocks; one more is a decision, not an oversight
+PROGRAMS = "sluicegate|sluicegate-train|make|helm|kubectl|docker|curl|pip|python|accelerate"
+TYPED = re.compile(rf"^ {{4}}(?:\$ |\w+=\S+ )*(?:\S+/)?(?:{PROGRAMS}) .*", re.M)
 PROVE = bool(os.environ.get("SLUICEGATE_PROVE"))
 LINKS = ("guards", "helm", "training", "bench", "service", "docs")
 MODEL = "smollm2-135m-instruct"
+REASONS = count(1)
 
 
 def answer(asked: str) -> str:
-    """What the model says: what it was told to repeat, or what everybody asks first."""
+    """What the model says: what it was told to repeat, or what everybody asks first; of cats always something new."""
+    if "cats" in asked:
+        return f"They have {next(REASONS)} reasons."
     return asked.partition("Repeat: ")[2] or "The capital of France is Paris."
 
 
@@ -48,6 +62,16 @@ def prepared(environment: Path, but: Container[str]) -> Path:
     linked(environment, (path for path in Path(sys.prefix).iterdir() if path.name != "bin"))
     linked(environment / "bin", (path for path in (Path(sys.prefix) / "bin").iterdir() if path.name not in but))
     return environment
+
+
+def tried(page: Path) -> list[Block]:
+    return [block for block in blocks(page.read_text()) if block.why is None]
+
+
+def given(page: Path) -> Block:
+    """What a reader of the page has before it begins: of a lesson nothing, for it says all that it needs."""
+    files = [] if page in LESSONS else [GIVEN / "reader.sh", GIVEN / f"{page.stem}.sh"]
+    return Block(0, "\n".join(file.read_text() for file in files if file.exists()), "", None)
 
 
 @asynccontextmanager
@@ -87,15 +111,23 @@ async def checkout(tmp_path_factory):
 
 
 @pytest.mark.asyncio(loop_scope="module")
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.stem)
+@pytest.mark.parametrize("page", [p for p in PAGES if tried(p)], ids=lambda page: page.stem)
 async def test_commands_work(checkout, page):
     """Every command of the page ends well, in order, and prints what the page shows."""
     folder, instead = checkout
     own = {name: value for name, value in os.environ.items() if not name.startswith(("SLUICEGATE_", "PYTEST_"))}
     own |= {"HOME": str(folder), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-    found = [block for block in blocks(page.read_text()) if block.why is None]
-    assert found, "a page without a command that can be tried"
-    await run(found, folder, own, instead)
+    await run([given(page), *tried(page)], folder, own, instead)
+
+
+@pytest.mark.asyncio(loop_scope="module")
+async def test_the_client_of_the_readme_works(checkout):
+    """The program that the README shows, with a key that there is."""
+    code = re.search(r"^```python\n(.*?)^```$", (ROOT / "README.md").read_text(), re.M | re.S)[1]
+    assert "sg-client-..." in code
+    code = replaced(code, checkout[1] | {"sg-client-...": "sg-client-mine"})
+    process = await asyncio.create_subprocess_exec(sys.executable, "-c", code, stdout=asyncio.subprocess.PIPE)
+    assert (await process.communicate())[0] == answer("").encode()
 
 
 def test_what_is_not_run_is_counted():
@@ -104,7 +136,9 @@ def test_what_is_not_run_is_counted():
     assert sum(block.why is not None for text in texts for block in blocks(text)) == NOT_RUN
     for page, text in zip(PAGES, texts, strict=True):
         assert text.count("```sh\n") == len(list(BLOCK.finditer(text))), page
-        assert "```bash" not in text, f"{page}: a block that nobody runs"
+        assert not re.search("^```(?:bash|shell|console)$", text, re.M), f"{page}: a block that nobody runs"
+        assert TYPED.findall(BLOCK.sub("", text)) == [], f"{page}: commands that nobody runs"
+    assert all(tried(page) for page in LESSONS), "a lesson without a command that can be tried"
 
 
 def test_a_line_that_is_not_printed_is_found():

@@ -1,0 +1,1 @@
+cp guards/policies/default.yaml my-policy.yaml

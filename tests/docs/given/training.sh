@@ -1,0 +1,1 @@
+echo '{"prompt": "What is the capital of France?", "response": "Paris."}' > F.jsonl
