@@ -16,6 +16,7 @@ from training.llm import dialogues, recipe
 from training.llm.dialogues import Example
 from training.llm.intervals import mean
 from training.llm.options import options
+from training.llm.ranks import say
 
 KTO = ("kto",)
 
@@ -26,7 +27,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     made_by = document.load(recipe.Dpo, given.recipe)
     train, held = dialogues.gather(made_by, pairs=True)
     metrics = build(made_by, train, held, given.out, given.threads)
-    print(f"done: {given.out}, reward margin on held-back pairs {metrics['margin']['value']:+.4f}", flush=True)
+    say(f"done: {given.out}, reward margin on held-back pairs {metrics['margin']['value']:+.4f}")
 
 
 def build(

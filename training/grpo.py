@@ -16,6 +16,7 @@ from training.llm import dialogues, recipe
 from training.llm.dialogues import Example
 from training.llm.intervals import mean, win_rate
 from training.llm.options import options
+from training.llm.ranks import say
 
 HARMFUL = -0.5  # the guard's operating points lie at .5
 
@@ -27,7 +28,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     train, held = dialogues.gather(made_by)
     metrics = build(made_by, train, held, given.out, given.threads)
     earned = " to ".join(f"{metrics['reward'][when]['value']:+.3f}" for when in ("before", "after"))
-    print(f"done: {given.out}, reward of answers to held-back prompts {earned}", flush=True)
+    say(f"done: {given.out}, reward of answers to held-back prompts {earned}")
 
 
 def build(

@@ -11,6 +11,7 @@ from training import document
 from training.llm import dialogues, recipe
 from training.llm.dialogues import Example
 from training.llm.options import options
+from training.llm.ranks import say
 from training.rows import DataError
 
 
@@ -20,7 +21,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     made_by = document.load(recipe.Pretrain, given.recipe)
     train, held = dialogues.gather(made_by, texts=True)
     metrics = build(made_by, train, held, given.out, given.threads)
-    print(f"done: {given.out}, loss {metrics['loss_held']['before']:.3f} to {metrics['loss_held']['after']:.3f}")
+    say(f"done: {given.out}, loss {metrics['loss_held']['before']:.3f} to {metrics['loss_held']['after']:.3f}")
 
 
 def build(

@@ -9,6 +9,7 @@ from training import document
 from training.llm import dialogues, recipe
 from training.llm.dialogues import Example
 from training.llm.options import options
+from training.llm.ranks import say
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -17,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     made_by = document.load(recipe.Reward, given.recipe)
     train, held = dialogues.gather(made_by, pairs=True)
     metrics = build(made_by, train, held, given.out, given.threads)
-    print(f"done: {given.out}, held-back pairs in the right order: {metrics['accuracy']['value']:.3f}", flush=True)
+    say(f"done: {given.out}, held-back pairs in the right order: {metrics['accuracy']['value']:.3f}")
 
 
 def build(

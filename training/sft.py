@@ -8,6 +8,7 @@ from training import document
 from training.llm import dialogues, recipe
 from training.llm.dialogues import Example
 from training.llm.options import options
+from training.llm.ranks import say
 
 
 def main(argv: Sequence[str] | None = None) -> None:
@@ -17,7 +18,7 @@ def main(argv: Sequence[str] | None = None) -> None:
     train, held = dialogues.gather(made_by)
     metrics = build(made_by, train, held, given.out, given.threads)
     before, after = (metrics["perplexity"][when]["value"] for when in ("before", "after"))
-    print(f"done: {given.out}, perplexity of held-back answers {before:.2f} before, {after:.2f} after", flush=True)
+    say(f"done: {given.out}, perplexity of held-back answers {before:.2f} before, {after:.2f} after")
 
 
 def build(

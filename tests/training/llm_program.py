@@ -6,6 +6,7 @@ One process, since starting torch costs more than all of it. Usage: python llm_p
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -17,6 +18,7 @@ from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 from transformers import BertConfig, BertForMaskedLM, LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from training import dpo, evaluate_llm, grpo, llm_bias, merge, pretrain, quantize, reward, sft
+from training.llm import run as checkpoints
 
 ROOT = Path(__file__).parents[2]
 FOLDER = Path(sys.argv[1])
@@ -99,6 +101,34 @@ def killed_in_between() -> int:
     return os.waitpid(child, 0)[1]
 
 
+def together() -> dict:
+    """An `sft` of two processes, as a launcher starts them."""
+    launch = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "training.sft"]
+    options = ["--recipe", str(made("sft")), "--out", str(FOLDER / "together"), "--threads", "1"]
+    alone = os.environ | {"ACCELERATE_USE_CPU": "true", "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launch, *options], env=alone, cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return json.loads((FOLDER / "together" / "metrics.json").read_text()) | {"said": done.stdout}
+
+
+def whole() -> dict[str, bool]:
+    """Which checkpoints count as whole: of one process, of shards, and of some that a kill left half-written."""
+    left = {
+        "alone": "optimizer.pt",
+        "fsdp": "optimizer_0/x.distcp",
+        "deepspeed": "global_step8/x.pt",
+        "half": "model.pt",
+    }
+    for name, file in left.items():
+        path = FOLDER / "left" / name / file
+        path.parent.mkdir(parents=True)
+        path.touch()
+        (FOLDER / "left" / name / "trainer_state.json").write_text("{}")
+    (FOLDER / "left" / "early").mkdir()
+    (FOLDER / "left" / "early" / "optimizer.pt").touch()
+    return {path.name: checkpoints._whole(path) for path in (FOLDER / "left").iterdir()}
+
+
 def main() -> None:
     torch.set_num_threads(1)
     world()
@@ -108,6 +138,7 @@ def main() -> None:
     for verb, of in (("sft", sft), ("reward", reward), ("dpo", dpo), ("kto", dpo), ("grpo", grpo), ("rloo", grpo)):
         found[verb] = run(verb, of.main)
     found["broken"] = run("sft", sft.main, "broken")
+    found["together"], found["whole"] = together(), whole()
     found["pretrain"], found["encoder"] = run("pretrain", pretrain.main), run("encoder", pretrain.main)
     found["merge"] = merge.merge(FOLDER / "sft", FOLDER / "merged", "float32")
     found["merged"] = json.loads((FOLDER / "merged" / "lineage.json").read_text())

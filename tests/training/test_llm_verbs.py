@@ -123,8 +123,21 @@ def test_evaluation(found):
 
 
 def test_launchers(found):
-    """accelerate reads the configurations that ship: FSDP and DeepSpeed for eight GPUs, two processes for a CPU."""
-    assert found["launched"] == {"cpu_2": 2, "deepspeed_zero3": 8, "fsdp_8gpu": 8}
+    """accelerate reads the configurations that ship: FSDP and DeepSpeed for eight GPUs."""
+    assert found["launched"] == {"deepspeed_zero3": 8, "fsdp_8gpu": 8}
+
+
+def test_two_processes_share_the_work(found):
+    """Each sees half of every batch's rows, so there are fewer steps; one speaks for both; the weights have learnt."""
+    both, alone = found["together"], found["sft"]["metrics"]
+    assert both["cost"]["steps"] == 15 < alone["cost"]["steps"] == 25
+    assert both["perplexity"]["ratio"]["high"] < 1
+    assert [both["said"].count(word) for word in ("cost: ", "done: ")] == [1, 1]
+
+
+def test_whole_checkpoints(found):
+    """A checkpoint is one that its last file is in, with an optimizer: of one process, of FSDP's or DeepSpeed's shards."""
+    assert found["whole"] == {"alone": True, "fsdp": True, "deepspeed": True, "half": False, "early": False}
 
 
 def test_gates_are_written_down(found):

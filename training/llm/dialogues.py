@@ -17,6 +17,7 @@ from pathlib import Path
 from random import Random
 from typing import Any, Final
 
+from training.llm.ranks import say
 from training.llm.recipe import Recipe, Source
 from training.rows import DataError, data_folder, objects
 from training.split import fingerprint
@@ -157,7 +158,7 @@ def _of_version(source: Source, recipe: Recipe) -> list[Example]:
     from training.dataset.version import load as load_version
 
     found = materialised(load_version(find(str(source.dataset))), source.feeds)
-    print(f"{source.dataset}: {found.told}", flush=True)
+    say(f"{source.dataset}: {found.told}")
     return [
         replace(made, group=one.item.group, split=one.item.split)
         for one in found.examples

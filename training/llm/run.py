@@ -22,12 +22,14 @@ from transformers import PrinterCallback, TrainerCallback
 from training.llm import dialogues
 from training.llm.cost import Estimate, Work, estimate
 from training.llm.dialogues import Example, Length
+from training.llm.ranks import first, say
 from training.llm.recipe import Recipe
 from training.rows import DataError
 
 LINEAGE: Final = "lineage.json"
 WEIGHTS: Final = ("adapter_model.safetensors", "model*.safetensors")
-COMPLETE: Final = ("trainer_state.json", "optimizer.pt", "scheduler.pt")
+STATE: Final = "trainer_state.json"  # of a checkpoint, written last
+OPTIMIZER: Final = ("optimizer*", "global_step*")  # the latter under DeepSpeed
 
 
 def prepare(threads: int) -> None:
@@ -88,19 +90,17 @@ class Progress(TrainerCallback):  # type: ignore[misc]  # transformers has no ty
     def on_train_begin(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         self._begun, self._first = time.monotonic(), state.global_step
         if state.global_step:
-            print(f"going on from step {state.global_step}", flush=True)
+            say(f"going on from step {state.global_step}")
 
     def on_log(self, args: Any, state: Any, control: Any, logs: dict[str, float] | None = None, **_: Any) -> None:
         if not logs or "loss" not in logs:
             return
         now, done = time.monotonic(), state.global_step - self._first
-        if not first():
-            return
         if now - self._said > 30 or state.global_step == state.max_steps:
             self._said = now
             left_min = (now - self._begun) / max(1, done) * (state.max_steps - state.global_step) / 60
             of_run = f"step {state.global_step}/{state.max_steps}  loss {logs['loss']:.4f}"
-            print(f"{of_run}  {left_min:.1f} min left", flush=True)
+            say(f"{of_run}  {left_min:.1f} min left")
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,15 +117,14 @@ def fit_in(recipe: Recipe, length: Length, train: Sequence[Example], held: Seque
     (kept, dropped), (kept_held, _) = (dialogues.fitted(part, recipe.max_tokens, length) for part in (train, held))
     if not kept or not kept_held:
         raise DataError(f"no example is of at most {recipe.max_tokens} tokens: raise max_tokens")
-    print(f"{len(kept)} examples to learn from, {len(kept_held)} held back, {dropped} too long", flush=True)
+    say(f"{len(kept)} examples to learn from, {len(kept_held)} held back, {dropped} too long")
     return Parts(kept, kept_held, [length(list(e.messages), a) for e in kept for a in (e.answer, e.worse) if a])
 
 
 def fit(trainer: Any, recipe: Recipe, out: Path, lengths: Sequence[int], work: Work = Work()) -> dict[str, Any]:  # noqa: B008 - frozen
     """Says what it will cost, trains (after a kill: goes on), saves the weights; returns figures of the run."""
     expected = estimate(trainer.model, lengths, recipe, work, trainer.args.world_size)
-    if first():
-        print(expected, flush=True)
+    say(str(expected))
     trainer.remove_callback(PrinterCallback)
     trainer.add_callback(Progress())
     begun = time.monotonic()
@@ -133,6 +132,8 @@ def fit(trainer: Any, recipe: Recipe, out: Path, lengths: Sequence[int], work: W
         last = _last(checkpoints_of(out), recipe.digest)
     trainer.train(resume_from_checkpoint=last)
     elapsed_s = time.monotonic() - begun
+    if trainer.is_fsdp_enabled:  # shards are for checkpoints: of them alone nothing would be saved here
+        trainer.accelerator.state.fsdp_plugin.set_state_dict_type("FULL_STATE_DICT")
     trainer.save_model(str(out))
     if first():
         _tidy(out)
@@ -147,11 +148,6 @@ def _tidy(out: Path) -> None:
         if isinstance(targets := config.get("target_modules"), list):
             config["target_modules"] = sorted(targets)
         path.write_text(json.dumps(config, indent=1, sort_keys=True) + "\n", encoding="utf-8")
-
-
-def first() -> bool:
-    """Whether this process is the one that prints and writes; of several, under accelerate's launcher."""
-    return int(os.environ.get("RANK", "0")) == 0
 
 
 def logged(trainer: Any) -> list[float]:
@@ -176,18 +172,19 @@ def _last(folder: Path, recipe_digest: str) -> str | None:
     folder.mkdir(parents=True, exist_ok=True)
     mark.write_text(recipe_digest)
     for found in sorted(folder.glob("checkpoint-*"), key=lambda p: int(p.name.rsplit("-", 1)[1]), reverse=True):
-        if _whole(found):
+        if whole(found):
             return str(found)
         shutil.rmtree(found)
     return None
 
 
-def _whole(checkpoint: Path) -> bool:
+def whole(checkpoint: Path) -> bool:
+    """Whether a kill left it complete."""
     try:
-        json.loads((checkpoint / COMPLETE[0]).read_text())  # written last
+        json.loads((checkpoint / STATE).read_text())
     except (OSError, ValueError):
         return False
-    return all((checkpoint / name).is_file() for name in COMPLETE)
+    return any(any(checkpoint.glob(pattern)) for pattern in OPTIMIZER)
 
 
 def finish(out: Path, recipe: Recipe, verb: str, learnt: Sequence[Example], metrics: dict[str, Any]) -> dict[str, Any]:
