@@ -126,7 +126,7 @@ def whole() -> dict[str, bool]:
         (FOLDER / "left" / name / "trainer_state.json").write_text("{}")
     (FOLDER / "left" / "early").mkdir()
     (FOLDER / "left" / "early" / "optimizer.pt").touch()
-    return {path.name: checkpoints._whole(path) for path in (FOLDER / "left").iterdir()}
+    return {path.name: checkpoints.whole(path) for path in (FOLDER / "left").iterdir()}
 
 
 def main() -> None:

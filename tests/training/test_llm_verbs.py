@@ -136,7 +136,7 @@ def test_two_processes_share_the_work(found):
 
 
 def test_whole_checkpoints(found):
-    """A checkpoint is one that its last file is in, with an optimizer: of one process, of FSDP's or DeepSpeed's shards."""
+    """A checkpoint has its last file and an optimizer: of one process, or of FSDP's or DeepSpeed's shards."""
     assert found["whole"] == {"alone": True, "fsdp": True, "deepspeed": True, "half": False, "early": False}
 
 
