@@ -10,9 +10,11 @@ from numpy.typing import NDArray
 from tokenizers import Encoding, Regex, Tokenizer, normalizers, pre_tokenizers, processors
 from torch import Tensor
 
+from guards.runtime import Run
 from guards.windows import Window, batches, pad
 from training.rows import Row
 
+RUN_TOKENS = 8192  # of a batch that nothing is learnt from
 WORD_PIECE_CHARS = 64  # longer words are cut here: the tokenizer would make one [UNK] of them, and [UNK] hides anything
 
 
@@ -125,6 +127,14 @@ def balance(labels: NDArray[np.float32]) -> NDArray[np.float32]:
     ratio = np.sqrt(np.clip((zeros + 1) / (ones + 1), 1 / 16, 16))
     weights = np.where(labels > 0.5, ratio, 1 / ratio)
     return np.where(np.isnan(labels), 0, weights).astype(np.float32)
+
+
+def each(run: Run, windows: Sequence[Window]) -> NDArray[np.float32]:
+    """What `run` says of each window, in their order; those of like length go through it together."""
+    found: dict[int, NDArray[np.float32]] = {}
+    for batch in batches([replace(w, owner=nth) for nth, w in enumerate(windows)], RUN_TOKENS):
+        found |= zip([w.owner for w in batch], run(pad(batch)), strict=True)
+    return np.stack([found[nth] for nth in range(len(windows))])
 
 
 Batch = tuple[dict[str, Tensor], Tensor, Tensor]

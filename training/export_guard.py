@@ -1,7 +1,6 @@
 """A trained guard as ONNX: weights under their torch names, widened where they are used; or eight-bit ones."""
 
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -16,13 +15,13 @@ from torch.nn.utils import prune
 
 from guards.calibration import Floats
 from guards.classifier import MODEL
-from guards.runtime import Run, opened
-from guards.windows import Window, batches, pad
+from guards.runtime import opened
+from guards.windows import Window
+from training.encode import each
 from training.network import GuardNetwork
 from training.recipe import Export
 
 INPUTS = ("input_ids", "attention_mask", "token_type_ids")
-BATCH_TOKENS = 8192
 
 
 def export(network: GuardNetwork, path: Path, how: Export) -> dict[str, Any]:
@@ -51,19 +50,12 @@ def said(network: GuardNetwork, windows: Sequence[Window]) -> Floats:
         with torch.no_grad():
             return np.asarray(network.eval()(**{name: torch.from_numpy(inputs[name]) for name in INPUTS}))
 
-    return _each(run, windows)
+    return each(run, windows).astype(np.float64)
 
 
 def said_by(path: Path, windows: Sequence[Window]) -> Floats:
     """The same of an exported model."""
-    return _each(opened(path, "onnxruntime", torch.get_num_threads()), windows)
-
-
-def _each(run: Run, windows: Sequence[Window]) -> Floats:
-    found: dict[int, NDArray[np.float32]] = {}
-    for batch in batches([replace(w, owner=nth) for nth, w in enumerate(windows)], BATCH_TOKENS):
-        found |= zip([w.owner for w in batch], run(pad(batch)), strict=True)
-    return np.array([found[nth] for nth in range(len(windows))], np.float64)
+    return each(opened(path, "onnxruntime", torch.get_num_threads()), windows).astype(np.float64)
 
 
 def _prune(network: GuardNetwork, share: float) -> None:

@@ -2,7 +2,7 @@
 on what the encoder says then, the lexical part added in the proportion that held-out rows ask for."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,12 +11,11 @@ from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 from guards.calibration import Floats
-from guards.windows import Window, batches, pad
+from guards.windows import Window
 from training import wide
-from training.encode import Encoded
+from training.encode import Encoded, each
 from training.network import GuardNetwork
 
-BATCH_TOKENS = 8192
 REFIT_ROWS = 10_000  # of 768 numbers each: more rows cost time and change little
 
 
@@ -77,13 +76,13 @@ def widen(
 
 def pooled(network: GuardNetwork, windows: Sequence[Window]) -> NDArray[np.float32]:
     """What the heads see of windows, shape (windows, 2 x hidden)."""
-    found = np.empty((len(windows), network.heads.in_features), np.float32)
-    places = [replace(w, owner=nth) for nth, w in enumerate(windows)]
-    with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
-        for batch in batches(places, BATCH_TOKENS):
-            inputs = {name: torch.from_numpy(value) for name, value in pad(batch).items()}
-            found[[w.owner for w in batch]] = network.pool(**inputs).float().numpy()
-    return found
+
+    def run(inputs: Any) -> NDArray[np.float32]:
+        with torch.no_grad(), torch.autocast("cpu", dtype=torch.bfloat16):
+            pooled = network.pool(**{name: torch.from_numpy(value) for name, value in inputs.items()})
+        return np.asarray(pooled.float())
+
+    return each(run, windows)
 
 
 def _stacked(parts: Floats, labels: NDArray[np.float32]) -> tuple[float, float, float]:

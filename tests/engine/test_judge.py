@@ -24,6 +24,7 @@ from tests.serving import served
 pytestmark = pytest.mark.engine
 DATA = Path(os.environ.get("SLUICEGATE_DATA") or "../shared/data") / "train" / "prompt_harm.jsonl.gz"
 PROVE = os.environ.get("SLUICEGATE_PROVE") == "1"
+AT_ONCE = 4
 PROMPTS = 200 if PROVE else 20  # of each label
 
 HARMFUL = (
@@ -60,7 +61,7 @@ def judge_of(engine: RunningEngine, monkeypatch: pytest.MonkeyPatch) -> Iterator
             "model": engine.model,
             "key_env": "JUDGE_KEY",
             "timeout_s": 60,
-            "at_once": 4,
+            "at_once": AT_ONCE,
         }
         spec = GenerativeSpec(family=family, **(given | fields))
         opened.append(HttpTransport(spec))
@@ -78,7 +79,9 @@ def auroc(higher: Sequence[float], lower: Sequence[float]) -> float:
 
 def chances(guard: GenerativeGuard, texts, kind: str = "prompt", prompt: str = "") -> list[float]:
     category = "harm" if kind == "prompt" else "response_harm"
-    return [s.by_category[category] for s in guard.judge([Passage(t, kind, prompt) for t in texts])]
+    passages = [Passage(text, kind, prompt) for text in texts]
+    few = [passages[i : i + AT_ONCE] for i in range(0, len(passages), AT_ONCE)]  # each has the minute of `timeout_s`
+    return [scores.by_category[category] for some in few for scores in guard.judge(some)]
 
 
 def test_probabilities_come_from_the_labels_and_rank_harm_above_everyday_requests(judge_of):
