@@ -33,7 +33,7 @@ serve: $(GATEWAY) $(if $(SLUICEGATE_ENGINE_URL),,$(ENGINE))  ## the guarded chat
 
 .PHONY: loop-demo
 loop-demo: $(GATEWAY) $(ENGINE)  ## decisions to a better guard in force, once, on real data (SLUICEGATE_DATA) with the real engine
-	@SLUICEGATE_DATA=$(or $(SLUICEGATE_DATA),../shared/data) .venv/bin/python -m bench.loop_demo
+	@SLUICEGATE_DATA=$(or $(SLUICEGATE_DATA),../shared/data) .venv/bin/python -m bench.loop_demo $(if $(SOURCE),--source $(SOURCE))
 
 .PHONY: demo
 demo: $(GATEWAY)  ## varied traffic through the running service, so that the console is full (URL=..., KEY=..., ROUNDS=3)

@@ -1,9 +1,9 @@
 """The learning loop once, from nothing, on real data with the real engine: make loop-demo.
 
-A starting guard is trained without ToxiGen. ToxiGen's texts are then the traffic of a live service; a scripted reviewer
-decides them through the review API as its people labelled them; `sluicegate-train loop` makes dataset and candidate,
-holds it against the gates, puts it in shadow, and enforces it because it was told to. Measured: recall at 1 % false
-positives on ToxiGen's held-back texts, before and after.
+A starting guard is trained without one source. That source's texts are then the traffic of a live service; a scripted
+reviewer decides them through the review API as its people labelled them; `sluicegate-train loop` makes dataset and
+candidate, holds it against the gates, puts it in shadow, and enforces it because it was told to. Measured: recall at
+1 % false positives on the source's held-back texts, before and after.
 """
 
 import argparse
@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from random import Random
@@ -24,23 +25,37 @@ import aiohttp
 import numpy as np
 import yaml
 
-from bench.loop_service import CATEGORY, KEYS, ask_all, in_force, review, scores, serving, session
+from bench.loop_service import KEYS, ask_all, in_force, review, scores, serving, session
 from bench.report import write
 from guards.evaluation.metrics import compare, measure
 from training.near import Seen
 from training.rows import DataError, Row, data_folder, read
 from training.split import dedupe
 
-SOURCE: Final = "toxigen_human"
-HELD_BACK: Final = 2500
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Texts that people labelled in `category`, of which `held_back` are measured on."""
+
+    name: str
+    file: str
+    category: str
+    held_back: int
+
+
+REQUESTS: Final = Source("WildGuardTrainR", "prompt_harm.jsonl.gz", "harm", 2000)
+POSTS: Final = Source("toxigen_human", "toxicity.jsonl.gz", "hate", 2500)
+SOURCES: Final = {source.name: source for source in (REQUESTS, POSTS)}
 IN_SHADOW: Final = 200
 RECIPES: Final = Path("training/recipes")
 
 
 def main() -> None:
     options = _options().parse_args()
+    source = SOURCES[options.source]
+    options.work = options.work or Path("var/loop-demo") / source.name
     try:
-        texts = parts_of(options)
+        texts = parts_of(source, options.traffic)
     except DataError as error:
         sys.exit(_fail(f"{error}. The demo replays people's labels of real texts: see docs/loop.md"))
     began, took = time.monotonic(), {}
@@ -49,26 +64,27 @@ def main() -> None:
     cache = Path(os.environ.get("SLUICEGATE_HOME") or "var") / "cache"
     if cache.is_dir() and not (home / "cache").exists():
         (home / "cache").symlink_to(cache.absolute())  # the model need not be brought again
-    print(f"{SOURCE} is left out of the starting guard: {', '.join(f'{n} {len(r)}' for n, r in texts.items())}")
+    print(f"{source.name} is left out of the starting guard: {', '.join(f'{n} {len(r)}' for n, r in texts.items())}")
     with timed("starting guard", took):
         start = options.start or start_guard(options)
     write_files(options, start, texts["held back"])
     found = asyncio.run(live(options, texts, took))
     with timed("measuring", took):
-        figures = measured({"before": start, "after": Path(found.pop("folder"))}, texts["held back"])
-    figures |= found | {"took_s": took | {"all": round(time.monotonic() - began)}, "source": SOURCE}
+        figures = measured({"before": start, "after": Path(found.pop("folder"))}, texts["held back"], source.category)
+    figures |= found | {"took_s": took | {"all": round(time.monotonic() - began)}, "source": source.name}
     show(figures)
-    print(write("loop", "make loop-demo", figures, options.results))
+    print(write(f"loop_{source.name}", f"make loop-demo SOURCE={source.name}", figures, options.results))
 
 
 def _options() -> argparse.ArgumentParser:
     plain = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=plain)
-    parser.add_argument("--work", type=Path, default=Path("var/loop-demo"), help="folder for all that is made")
+    parser.add_argument("--source", choices=SOURCES, default=REQUESTS.name, help="requests, or posts about people")
+    parser.add_argument("--work", type=Path, help="folder for all that is made; var/loop-demo/SOURCE")
     parser.add_argument(
         "--start", type=Path, help="a starting guard that is there already; it must not know the source"
     )
-    parser.add_argument("--traffic", type=int, default=1200, help="texts that are asked")
+    parser.add_argument("--traffic", type=int, default=1200, help="texts that are asked, if there are so many")
     parser.add_argument("--decisions", type=int, default=500, help="of them, those that are reviewed")
     parser.add_argument("--plan", type=Path, default=RECIPES / "loop_demo.yaml")
     parser.add_argument("--results", type=Path, default=Path("bench/results"))
@@ -81,32 +97,40 @@ def _fail(message: str) -> int:
     return 2
 
 
-def parts_of(options: argparse.Namespace) -> dict[str, list[Row]]:
+def parts_of(source: Source, traffic: int) -> dict[str, list[Row]]:
     """The source's texts: held back, traffic, and traffic while the candidate is in shadow. None is like another's.
 
     Raises:
         DataError: there is no data, or too little of the source.
     """
-    rows = read([data_folder() / "train" / "toxicity.jsonl.gz"])
-    source = sorted((r for r in dedupe(rows) if r.source == SOURCE), key=lambda r: r.text)
-    Random(7).shuffle(source)
-    held, rest, seen = source[:HELD_BACK], [], Seen()
+    rows = dedupe(read([data_folder() / "train" / source.file]))
+    ours = [r for r in rows if r.source == source.name and not r.is_response and source.category in r.labels]
+    ours.sort(key=lambda r: r.text)
+    Random(7).shuffle(ours)
+    held, seen = ours[: source.held_back], Seen()
     for row in held:
         seen.add(row.text)
-    rest = [row for row in source[HELD_BACK:] if not seen.near(row.text)]
-    ends = options.traffic, options.traffic + IN_SHADOW
-    if len(rest) < ends[1]:
-        raise DataError(f"{len(source)} texts of {SOURCE} in the data folder are too few")
-    return {"held back": held, "traffic": rest[: ends[0]], "traffic in shadow": rest[ends[0] : ends[1]]}
+    rest = [row for row in ours[source.held_back :] if not seen.near(row.text)][: traffic + IN_SHADOW]
+    if len(rest) < 2 * IN_SHADOW:
+        raise DataError(f"{len(ours)} texts of {source.name} in the data folder are too few")
+    return {"held back": held, "traffic": rest[:-IN_SHADOW], "traffic in shadow": rest[-IN_SHADOW:]}
 
 
 def start_guard(options: argparse.Namespace) -> Path:
     """Trained by the recipe unless an earlier run left it."""
     folder = Path(options.work / "start")
     if not (folder / "metrics.json").is_file():
-        given = ["--recipe", str(RECIPES / "loop_start.yaml"), "--out", str(folder), "--threads", str(options.threads)]
-        train(["guard", *given], options)
+        made_by = without(options, "loop_start.yaml")
+        train(["guard", "--recipe", str(made_by), "--out", str(folder), "--threads", str(options.threads)], options)
     return folder
+
+
+def without(options: argparse.Namespace, recipe: str) -> Path:
+    """A recipe that does not know the source."""
+    made_by, path = yaml.safe_load((RECIPES / recipe).read_text()), Path(options.work / recipe)
+    made_by["sources"].pop(options.source, None)
+    path.write_text(yaml.safe_dump(made_by, sort_keys=False))
+    return path
 
 
 def train(arguments: Sequence[str], options: argparse.Namespace, **more: str) -> str:
@@ -130,7 +154,7 @@ def write_files(options: argparse.Namespace, start: Path, held: Sequence[Row]) -
     """Policy, guards file and plan of the loop; the held-back texts, so that none of them is learnt."""
     import json
 
-    rules = {"harm": {"action": "flag", "threshold": 0.9}, CATEGORY: {"action": "flag"}}
+    rules = {"harm": {"action": "flag", "threshold": 0.9}, SOURCES[options.source].category: {"action": "flag"}}
     policy = {"name": "loop-demo", "version": 1, "guards": ["loop"], "input": rules, "store": "sampled"}
     (options.work / "policy.yaml").write_text(yaml.safe_dump(policy | {"sample_share": 1.0, "deadline_s": 60.0}))
     guards = {"guards": {"loop": {"kind": "classifier", "folder": str(start.absolute())}}}
@@ -138,6 +162,7 @@ def write_files(options: argparse.Namespace, start: Path, held: Sequence[Row]) -
     lines = [json.dumps({"prompt": r.text, "labels": r.labels, "source": r.source, "license": r.license}) for r in held]
     (options.work / "held.jsonl").write_text("\n".join(lines) + "\n")
     plan = yaml.safe_load(options.plan.read_text()) | {"serving": str(start), "enough": options.decisions - 50}
+    plan["train"] = str(without(options, "loop_train.yaml"))
     plan["dataset"] |= {"leakage": {"sets": {"held_back": str(options.work / "held.jsonl")}}}
     (options.work / "plan.yaml").write_text(yaml.safe_dump(plan))
 
@@ -161,7 +186,7 @@ async def live(options: argparse.Namespace, texts: Mapping[str, Sequence[Row]], 
             with timed("shadow and promotion", took):
                 again = partial(ask_all, client, texts["traffic in shadow"])
                 shadow, folder = await promoted(admin, options, partial(train, given, options, **of_home(keys)), again)
-            took_over = await in_force(client, folder, texts["held back"][:20])
+            took_over = await in_force(client, folder, texts["held back"][:20], SOURCES[options.source].category)
     finally:
         await service.aclose()
     engine = "elsewhere" if os.environ.get("SLUICEGATE_ENGINE_URL") else "vLLM beside the gateway"
@@ -199,10 +224,10 @@ async def promoted(
     return shadow, options.work / "home" / "registry" / now["folder"]
 
 
-def measured(guards: Mapping[str, Path], held: Sequence[Row]) -> dict[str, Any]:
+def measured(guards: Mapping[str, Path], held: Sequence[Row], category: str) -> dict[str, Any]:
     """Of each guard, and after - before, with 95 % intervals; the difference's from the same draws for both."""
-    labels = np.array([r.labels[CATEGORY] for r in held])
-    found = {name: scores(folder, held) for name, folder in guards.items()}
+    labels = np.array([r.labels[category] for r in held])
+    found = {name: scores(folder, held, category) for name, folder in guards.items()}
     figures: dict[str, Any] = {"held_back": len(labels), "positive": int(labels.sum())}
     names = ("recall_at_1pct_fpr", "auprc", "auroc")
     for name, of in found.items():
@@ -213,9 +238,8 @@ def measured(guards: Mapping[str, Path], held: Sequence[Row]) -> dict[str, Any]:
 
 
 def show(figures: Mapping[str, Any]) -> None:
-    print(
-        f"\n{figures['held_back']} held-back texts of {SOURCE}, {figures['positive']} hateful; {figures['decisions']}"
-    )
+    of = f"{figures['held_back']} held-back texts of {figures['source']}, {figures['positive']} harmful"
+    print(f"\n{of}; {figures['decisions']}")
     print(f"{'':20}{'before':>24}{'after':>24}{'gained':>26}")
     for name in ("recall_at_1pct_fpr", "auprc", "auroc"):
         cells = [figures[side][name] for side in ("before", "after", "gained")]

@@ -16,7 +16,6 @@ from guards.classifier import Classifier
 from guards.verdict import Passage
 from training.rows import Row
 
-CATEGORY: Final = "hate"
 AT_ONCE: Final = 16
 BIN: Final = Path(sys.executable).parent
 RETRYABLE: Final = (429, 503)
@@ -116,19 +115,19 @@ async def review(admin: aiohttp.ClientSession, asked: Mapping[str, Row], count: 
     return done
 
 
-async def in_force(client: aiohttp.ClientSession, folder: Path, rows: Sequence[Row]) -> bool:
+async def in_force(client: aiohttp.ClientSession, folder: Path, rows: Sequence[Row], category: str) -> bool:
     """Whether the live service scores texts as the guard in `folder` does; gateways look every two seconds."""
-    wanted = scores(folder, rows)
+    wanted = scores(folder, rows, category)
     for _ in range(20):
         async with client.post("/v1/moderations", json={"input": [r.text for r in rows]}) as response:
             results = (await response.json())["results"]
-        found = np.array([r["sluicegate"]["category_scores"][CATEGORY] for r in results])
+        found = np.array([r["sluicegate"]["category_scores"][category] for r in results])
         if np.abs(found - wanted).max() < 0.02:
             return True
         await asyncio.sleep(1)
     return False
 
 
-def scores(folder: Path, rows: Sequence[Row]) -> np.ndarray:
+def scores(folder: Path, rows: Sequence[Row], category: str) -> np.ndarray:
     judged = Classifier(folder, threads=2, batch_tokens=8192).judge([Passage(r.text) for r in rows])
-    return np.array([s.by_category[CATEGORY] for s in judged])
+    return np.array([s.by_category[category] for s in judged])
