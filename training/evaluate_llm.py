@@ -14,7 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from guards.evaluation.metrics import wilson
+from guards.evaluation.metrics import Interval, wilson
+from guards.evaluation.rewording import reworded
 from training.llm import dialogues
 from training.llm.answers import Answerer, Endpoint, local
 from training.llm.dialogues import Message
@@ -57,6 +58,10 @@ def main(argv: Sequence[str] | None = None) -> None:
             said["shots"] = answerer.answer([with_shots(shots, q) for q in asked])
             figures["sides"]["shots"] = measured(asked, said["shots"], scorers)
             figures["shots"] = given.shots
+        if given.reworded and side == "model":
+            said["reworded"] = answerer.answer([in_other_words(n, q) for n, q in enumerate(asked)])
+            figures["sides"]["reworded"] = measured(asked, said["reworded"], scorers)
+            figures["flipped"] = flipped(said["model"], said["reworded"]).document()
     judge = Endpoint(given.judge_url, given.judge, 8) if given.judge_url else None
     if "against" in said:
         figures["wins"] = wins(asked, said["model"], said["against"], scorers, judge)
@@ -81,6 +86,7 @@ def _options() -> argparse.ArgumentParser:
     parser.add_argument("--most", type=int, default=100, help="prompts, drawn at random")
     parser.add_argument("--tokens", type=int, default=64, help="longest answer")
     parser.add_argument("--shots", type=int, default=0, help="also ask --model with so many examples before")
+    parser.add_argument("--reworded", action="store_true", help="also ask --model each prompt in other words")
     parser.add_argument("--guard", default="default", help="a guard that ships, or the folder of one")
     parser.add_argument("--reward-model", type=Path, help="folder that `sluicegate-train reward` wrote")
     parser.add_argument("--judge-url", help="endpoint of a language model that compares answers")
@@ -167,6 +173,18 @@ def with_shots(shots: Sequence[Asked], asked: Asked) -> list[Message]:
     for shot in shots:
         turns += [*shot.messages, {"role": "assistant", "content": shot.wanted}]
     return [*turns, *asked.messages]
+
+
+def in_other_words(nth: int, asked: Asked) -> list[Message]:
+    """The dialogue, its last turn said otherwise by rule; which rule, goes round with `nth`."""
+    last = asked.messages[-1]
+    ways = list(reworded(last["content"], "prompt").values())
+    return [*asked.messages[:-1], {**last, "content": ways[nth % len(ways)]}]
+
+
+def flipped(said: Sequence[str], otherwise: Sequence[str]) -> Interval:
+    """Share of prompts that one wording is declined of and the other is not."""
+    return wilson(sum(declines(a) != declines(b) for a, b in zip(said, otherwise, strict=True)), len(said))
 
 
 def taken(rows: Sequence[Mapping[str, Any]]) -> list[Asked]:

@@ -1,4 +1,4 @@
-"""`sluicegate guards eval` and `guards bias`: how good a guard is on labelled files."""
+"""`sluicegate guards eval`, `bias` and `robust`: how good a guard is on labelled files."""
 
 import importlib.util
 import json
@@ -30,6 +30,7 @@ JsonFile = Annotated[Path | None, typer.Option("--json", help="file for the figu
 def register(app: typer.Typer) -> None:
     app.command("eval")(evaluate)
     app.command()(bias)
+    app.command()(robust)
 
 
 def evaluate(
@@ -101,6 +102,35 @@ def bias(
         _fail(error)
     for name, figures in found.items():
         typer.echo(f"{name}, {category}: {ours.name} {ours.version}\n{shown(figures)}")
+    if as_json:
+        _write(as_json, json.dumps({"guard": ours.digest, "category": category, "sets": found}, indent=1) + "\n")
+
+
+def robust(
+    sets: Sets,
+    guard: GuardName = "default",
+    category: Annotated[str, typer.Option(help="the category whose verdicts are looked at")] = "harm",
+    threshold: Annotated[float, typer.Option(help="from which on a text is flagged")] = 0.5,
+    group: Group = "group",
+    as_json: JsonFile = None,
+    draws: Draws = 300,
+) -> None:
+    """Say every text in other words, and see which verdicts do not hold (CheckList's invariance tests).
+
+    Lines with "paraphrase_of" and the "id" of another line are paraphrases of your own, and count beside.
+
+    Example: sluicegate guards robust --set mail=mail.jsonl --category harm
+    """
+    from guards.evaluation.robust import reworded, shown
+    from guards.guard import GuardError
+
+    named, ours = _read(sets), _guard(guard)
+    try:
+        found = {name: reworded(ours, lines, category, threshold, group, draws) for name, lines in named.items()}
+    except (ValueError, GuardError) as error:
+        _fail(error)
+    for name, figures in found.items():
+        typer.echo(f"{name}, {category}: {ours.name} {ours.version}, {figures['rows']} texts\n{shown(figures)}")
     if as_json:
         _write(as_json, json.dumps({"guard": ours.digest, "category": category, "sets": found}, indent=1) + "\n")
 

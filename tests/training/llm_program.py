@@ -144,7 +144,8 @@ def main() -> None:
     found["merged"] = json.loads((FOLDER / "merged" / "lineage.json").read_text())
     found["quantize"] = quantize.quantize(str(FOLDER / "merged"), FOLDER / "int8")
     local, said = ["--tokens", "6", "--out"], FOLDER / "said.jsonl"
-    asked = ["--data", str(FOLDER / "pairs.jsonl"), "--most", "8", "--shots", "1", "--rankings", str(said)]
+    asked = ["--data", str(FOLDER / "pairs.jsonl"), "--most", "8", "--shots", "1", "--reworded"]
+    asked += ["--rankings", str(said)]
     said.write_text('{"places": {"new": 1, "old": 2}}\n' * 5 + '{"places": {"new": 2, "old": 1}}\n')
     sides = ["--model", str(FOLDER / "sft"), "--against", str(FOLDER / "base")]
     evaluate_llm.main(

@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from training.evaluate_llm import Asked, refusals, taken, with_shots
+from training.evaluate_llm import Asked, flipped, in_other_words, refusals, taken, with_shots
 from training.llm import judging
 from training.llm.gates import check, gates
 from training.llm.intervals import mean, strengths, win_rate
@@ -123,3 +123,12 @@ def test_examples_come_before():
     """Examples are earlier turns of the same dialogue."""
     one, other = (Asked(({"role": "user", "content": c},), c.upper()) for c in "ab")
     assert [m["content"] for m in with_shots([one], other)] == ["a", "A", "b"]
+
+
+def test_other_words_for_a_prompt():
+    """The last turn alone is said otherwise; a prompt declined in one wording counts once."""
+    asked = Asked(({"role": "user", "content": "Hi"}, {"role": "user", "content": "Where can I buy it?"}))
+    found = [in_other_words(n, asked) for n in range(4)]
+    assert {m[0]["content"] for m in found} == {"Hi"}
+    assert len({m[1]["content"] for m in found} | {"Where can I buy it?"}) == 5
+    assert flipped(["I can't help with that.", "Yes."], ["Sure.", "Yes, gladly."]).value == 0.5

@@ -114,7 +114,8 @@ def test_quantised_is_smaller_and_near(found, folder):
 def test_evaluation(found):
     """A report holds both sides, examples as a baseline, win rates, people's rankings, and a page."""
     report = found["evaluated"]
-    assert set(report["sides"]) == {"model", "against", "shots"}
+    assert set(report["sides"]) == {"model", "against", "shots", "reworded"}
+    assert 0 <= report["flipped"]["value"] <= report["flipped"]["high"] <= 1
     assert report["sides"]["model"]["perplexity"]["value"] < report["sides"]["against"]["perplexity"]["value"]
     assert {"bleu", "chrf", "rouge_l", "exact", "declined", "harmful", "reward_model"} <= set(report["sides"]["model"])
     assert set(report["wins"]) == {"harmless", "reward_model"}

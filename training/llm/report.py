@@ -33,11 +33,14 @@ def write(out: Path, figures: Mapping[str, Any], title: str = "Evaluation of an 
 
 def blocks(figures: Mapping[str, Any]) -> list[str]:
     sides: Mapping[str, Mapping[str, Any]] = figures["sides"]
-    names = {"shots": f"model, {figures['shots']} examples before"} | dict(figures["names"])
+    names = {"shots": f"model, {figures['shots']} examples before", "reworded": "model, asked in other words"}
+    names |= dict(figures["names"])
     measures = [m for m in TOLD if any(m in found for found in sides.values())]
     rows = [["", *(names[side] for side in sides)]]
     rows += [[TOLD[m], *(interval(found.get(m)) for found in sides.values())] for m in measures]
     made = [note(f"{figures['prompts']} prompts. {DECLINED}"), table(rows), image(bars(sides, names), "shares by side")]
+    if held := figures.get("flipped"):
+        made.append(note(f"Declined in one wording and not in the other: {interval(held)} of the prompts."))
     if wins := figures.get("wins"):
         told = [[by, interval(v) if isinstance(v, Mapping) else str(v)] for by, v in wins.items()]
         made += [heading("Win rate of the model"), note("Ties count half."), table([["by", "win rate"], *told])]
