@@ -19,7 +19,7 @@ from guards.verdict import Passage
 WRITTEN: Final = "written"  # paraphrases that the set holds itself
 
 
-def reworded(
+def robustness(
     guard: Guard, lines: Sequence[Line], category: str, threshold: float = 0.5, group: str = "group", draws: int = 300
 ) -> Figures:
     """By kind of rewording, over the texts that it changes: verdicts that flip, positives lost, harmless ones flagged.

@@ -121,12 +121,12 @@ def robust(
 
     Example: sluicegate guards robust --set mail=mail.jsonl --category harm
     """
-    from guards.evaluation.robust import reworded, shown
+    from guards.evaluation.robust import robustness, shown
     from guards.guard import GuardError
 
     named, ours = _read(sets), _guard(guard)
     try:
-        found = {name: reworded(ours, lines, category, threshold, group, draws) for name, lines in named.items()}
+        found = {name: robustness(ours, lines, category, threshold, group, draws) for name, lines in named.items()}
     except (ValueError, GuardError) as error:
         _fail(error)
     for name, figures in found.items():

@@ -85,8 +85,19 @@ def test_wrong_sets_and_guards_are_named(run, towns, tmp_path):
         (("eval", "--set", f"a={towns}", "--policy", tmp_path / "none.yaml"), "cannot be read"),
         (("bias", "--set", f"a={towns}", "--category", "harm"), "10 rows"),
         (("bias", "--set", f"a={towns}", "--category", "none"), "no line"),
+        (("robust", "--set", f"a={towns}", "--category", "none"), "no line"),
     ):
         assert said in run(*words, code=2).stderr
+
+
+def test_robust_says_it_otherwise(run, towns, tmp_path):
+    """`guards robust` prints every rewording that found something to change, and writes the figures."""
+    figures = tmp_path / "robust.json"
+    shown = run("robust", "--set", f"towns={towns}", "--draws", 20, "--json", figures).stdout
+    assert "worst of all" in shown
+    kinds = json.loads(figures.read_text())["sets"]["towns"]["kinds"]
+    assert {kind: kinds[kind]["rows"] for kind in ("synonyms", "polite")} == {"synonyms": 20, "polite": 40}
+    assert "contracted" not in kinds
 
 
 def test_a_missing_extra_is_named(run, towns, monkeypatch):

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from guards.evaluation.rewording import FRAMES, REWORDINGS, reworded
-from guards.evaluation.robust import reworded as figures_of
-from guards.evaluation.robust import shown
+from guards.evaluation.robust import robustness, shown
 from guards.evaluation.rows import read
 from tests.fakes import WordGuard
 
@@ -55,7 +54,7 @@ def test_verdicts_that_do_not_hold(tmp_path):
     """A guard that knows one word loses a request that says it with another, and calls nothing else."""
     guard = WordGuard({"harm": "buy"})
     lines = written(tmp_path, line("where can i buy it", 1), line("where can i buy them", 1), line("where is it", 0))
-    found = figures_of(guard, lines, "harm", draws=50)
+    found = robustness(guard, lines, "harm", draws=50)
     synonyms, thanks = found["kinds"]["synonyms"], found["kinds"]["thanks"]
     assert (synonyms["rows"], synonyms["flipped"]["value"], synonyms["recall"]["value"]) == (2, 1.0, -1.0)
     assert "false_alarms" not in synonyms
@@ -71,7 +70,7 @@ def test_paraphrases_of_a_set(tmp_path):
     guard = WordGuard({"harm": "steal"})
     first = line("how to steal it", 1, id="a")
     lines = written(tmp_path, first, line("how to take it unseen", 1, id="b", paraphrase_of="a"), line("hello", 0))
-    found = figures_of(guard, lines, "harm", draws=50)
+    found = robustness(guard, lines, "harm", draws=50)
     assert found["kinds"]["written"]["rows"] == 1
     assert found["kinds"]["written"]["recall"]["value"] == -1.0
     assert found["worst"]["rows"] == 2
@@ -79,4 +78,4 @@ def test_paraphrases_of_a_set(tmp_path):
 
 def test_no_label_of_the_category(tmp_path):
     with pytest.raises(ValueError, match="no line has a label 'hate'"):
-        figures_of(WordGuard({"harm": "steal"}), written(tmp_path, line("hello", 0)), "hate")
+        robustness(WordGuard({"harm": "steal"}), written(tmp_path, line("hello", 0)), "hate")
