@@ -52,10 +52,10 @@ RECIPES: Final = Path("training/recipes")
 
 def main() -> None:
     options = _options().parse_args()
-    source = SOURCES[options.source]
+    options.source = source = SOURCES[options.source]
     options.work = options.work or Path("var/loop-demo") / source.name
     try:
-        texts = parts_of(source, options.traffic)
+        texts = parts_of(source, options.traffic, options.decisions)
     except DataError as error:
         sys.exit(_fail(f"{error}. The demo replays people's labels of real texts: see docs/loop.md"))
     began, took = time.monotonic(), {}
@@ -97,7 +97,7 @@ def _fail(message: str) -> int:
     return 2
 
 
-def parts_of(source: Source, traffic: int) -> dict[str, list[Row]]:
+def parts_of(source: Source, traffic: int, decisions: int) -> dict[str, list[Row]]:
     """The source's texts: held back, traffic, and traffic while the candidate is in shadow. None is like another's.
 
     Raises:
@@ -111,7 +111,7 @@ def parts_of(source: Source, traffic: int) -> dict[str, list[Row]]:
     for row in held:
         seen.add(row.text)
     rest = [row for row in ours[source.held_back :] if not seen.near(row.text)][: traffic + IN_SHADOW]
-    if len(rest) < 2 * IN_SHADOW:
+    if len(rest) < decisions + IN_SHADOW:
         raise DataError(f"{len(ours)} texts of {source.name} in the data folder are too few")
     return {"held back": held, "traffic": rest[:-IN_SHADOW], "traffic in shadow": rest[-IN_SHADOW:]}
 
@@ -120,15 +120,15 @@ def start_guard(options: argparse.Namespace) -> Path:
     """Trained by the recipe unless an earlier run left it."""
     folder = Path(options.work / "start")
     if not (folder / "metrics.json").is_file():
-        made_by = without(options, "loop_start.yaml")
+        made_by = without(options, RECIPES / "loop_start.yaml")
         train(["guard", "--recipe", str(made_by), "--out", str(folder), "--threads", str(options.threads)], options)
     return folder
 
 
-def without(options: argparse.Namespace, recipe: str) -> Path:
+def without(options: argparse.Namespace, recipe: Path) -> Path:
     """A recipe that does not know the source."""
-    made_by, path = yaml.safe_load((RECIPES / recipe).read_text()), Path(options.work / recipe)
-    made_by["sources"].pop(options.source, None)
+    made_by, path = yaml.safe_load(recipe.read_text()), Path(options.work / recipe.name)
+    made_by["sources"].pop(options.source.name, None)
     path.write_text(yaml.safe_dump(made_by, sort_keys=False))
     return path
 
@@ -154,7 +154,7 @@ def write_files(options: argparse.Namespace, start: Path, held: Sequence[Row]) -
     """Policy, guards file and plan of the loop; the held-back texts, so that none of them is learnt."""
     import json
 
-    rules = {"harm": {"action": "flag", "threshold": 0.9}, SOURCES[options.source].category: {"action": "flag"}}
+    rules = {"harm": {"action": "flag", "threshold": 0.9}, options.source.category: {"action": "flag"}}
     policy = {"name": "loop-demo", "version": 1, "guards": ["loop"], "input": rules, "store": "sampled"}
     (options.work / "policy.yaml").write_text(yaml.safe_dump(policy | {"sample_share": 1.0, "deadline_s": 60.0}))
     guards = {"guards": {"loop": {"kind": "classifier", "folder": str(start.absolute())}}}
@@ -162,7 +162,7 @@ def write_files(options: argparse.Namespace, start: Path, held: Sequence[Row]) -
     lines = [json.dumps({"prompt": r.text, "labels": r.labels, "source": r.source, "license": r.license}) for r in held]
     (options.work / "held.jsonl").write_text("\n".join(lines) + "\n")
     plan = yaml.safe_load(options.plan.read_text()) | {"serving": str(start), "enough": options.decisions - 50}
-    plan["train"] = str(without(options, "loop_train.yaml"))
+    plan["train"] = str(without(options, Path(plan["train"])))
     plan["dataset"] |= {"leakage": {"sets": {"held_back": str(options.work / "held.jsonl")}}}
     (options.work / "plan.yaml").write_text(yaml.safe_dump(plan))
 
@@ -186,7 +186,7 @@ async def live(options: argparse.Namespace, texts: Mapping[str, Sequence[Row]], 
             with timed("shadow and promotion", took):
                 again = partial(ask_all, client, texts["traffic in shadow"])
                 shadow, folder = await promoted(admin, options, partial(train, given, options, **of_home(keys)), again)
-            took_over = await in_force(client, folder, texts["held back"][:20], SOURCES[options.source].category)
+            took_over = await in_force(client, folder, texts["held back"][:20], options.source.category)
     finally:
         await service.aclose()
     engine = "elsewhere" if os.environ.get("SLUICEGATE_ENGINE_URL") else "vLLM beside the gateway"

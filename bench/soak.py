@@ -61,12 +61,11 @@ def job(gateway: Process, answers: int) -> Job:
 
 
 @asynccontextmanager
-async def at_pace(pace: float, home: str) -> AsyncIterator[Process]:
+async def at_pace(pace: float, home: str, load: Load) -> AsyncIterator[Process]:
     """A gateway over a source of so many tokens a second in each stream; what is made once is made."""
     async with (
         process("bench.source", "--pace", str(pace)) as source,
         process("bench.gateway", "--engine-url", source.url, "--home", home) as gateway,
-        Load() as load,
     ):
         await load.run(job(gateway, STREAMS))
         yield gateway
@@ -81,7 +80,7 @@ async def soak(minutes: float) -> dict[str, object]:
         answers_at_once = STREAMS * (16 if minutes >= LEAST_WRITTEN_MIN else 2)
 
         async def through(pace: float, nth: int) -> float:
-            async with at_pace(pace, f"{folder}/{nth}") as gateway:
+            async with at_pace(pace, f"{folder}/{nth}", load) as gateway:
                 found = await load.run(job(gateway, answers_at_once))
                 return found.tokens / found.wall_s
 
@@ -92,7 +91,7 @@ async def soak(minutes: float) -> dict[str, object]:
             if (got := await through(pace, nth)) >= NEAR * wanted:
                 break
             pace *= wanted / got
-        gateway = await enter(at_pace(pace, f"{folder}/soak"))
+        gateway = await enter(at_pace(pace, f"{folder}/soak", load))
         watched, answers, tokens = Watched(), 0, 0
         watching = asyncio.create_task(watched.watch(gateway.pid, min(1.0, minutes)))
         began = time.perf_counter()

@@ -35,7 +35,7 @@ def robustness(
     if task is None:
         raise ValueError(f"no line has a label {category!r} that {guard.name} judges")
     own, before = _written(task), judged(guard, category, task.passages)
-    rows = np.array([nth for nth in range(len(task.passages)) if nth not in own.values()])
+    rows = np.setdiff1d(np.arange(len(task.passages)), list(own.values()))
     pairs = {WRITTEN: (np.array(list(own)), before[list(own.values())])} if own else {}
     for kind, (changed, passages) in _changed(task, rows).items():
         pairs[kind] = np.array(changed), judged(guard, category, passages)
@@ -82,7 +82,6 @@ def _share(task: Task, of: NDArray[np.int64], values: NDArray[Any], draws: int) 
     drawn = [
         float(np.average(values, weights=weights))
         for weights in resampled(len(of), np.unique(groups, return_inverse=True)[1], 0, draws)
-        if weights.sum()
     ]
     low, high = np.quantile(drawn, (0.025, 0.975))
     return Interval(float(np.mean(values)), float(low), float(high)).document()

@@ -217,7 +217,9 @@ def describe(app: FastAPI) -> Json:
         schemas = dict(SCHEMAS)
         for model in REQUESTS:
             schema = model.model_json_schema(ref_template=REF + "{model}")
-            schemas |= schema.pop("$defs", {}) | {model.__name__: schema}
+            for name, found_here in (schema.pop("$defs", {}) | {model.__name__: schema}).items():
+                if schemas.setdefault(name, found_here) != found_here:
+                    raise ValueError(f"two schemas are called {name}")
         found["components"] = {
             "schemas": schemas,
             "securitySchemes": {"key": {"type": "http", "scheme": "bearer"}},

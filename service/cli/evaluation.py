@@ -8,6 +8,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 import typer
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from guards.evaluation.evaluate import Figures
     from guards.evaluation.rows import Line
     from guards.guard import Guard
     from guards.policy import Policy
@@ -100,10 +103,7 @@ def bias(
         found = {name: audited(ours, lines, category, by, group, draws) for name, lines in named.items()}
     except (ValueError, GuardError) as error:
         _fail(error)
-    for name, figures in found.items():
-        typer.echo(f"{name}, {category}: {ours.name} {ours.version}\n{shown(figures)}")
-    if as_json:
-        _write(as_json, json.dumps({"guard": ours.digest, "category": category, "sets": found}, indent=1) + "\n")
+    _tell(ours, category, found, shown, as_json)
 
 
 def robust(
@@ -129,10 +129,17 @@ def robust(
         found = {name: robustness(ours, lines, category, threshold, group, draws) for name, lines in named.items()}
     except (ValueError, GuardError) as error:
         _fail(error)
+    _tell(ours, category, found, shown, as_json)
+
+
+def _tell(
+    guard: "Guard", category: str, found: "dict[str, Figures]", shown: "Callable[[Figures], str]", as_json: Path | None
+) -> None:
+    """Figures of each set, on the terminal and in a file."""
     for name, figures in found.items():
-        typer.echo(f"{name}, {category}: {ours.name} {ours.version}, {figures['rows']} texts\n{shown(figures)}")
+        typer.echo(f"{name}, {category}: {guard.name} {guard.version}\n{shown(figures)}")
     if as_json:
-        _write(as_json, json.dumps({"guard": ours.digest, "category": category, "sets": found}, indent=1) + "\n")
+        _write(as_json, json.dumps({"guard": guard.digest, "category": category, "sets": found}, indent=1) + "\n")
 
 
 def _installed() -> None:

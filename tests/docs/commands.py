@@ -38,8 +38,13 @@ def blocks(text: str) -> list[Block]:
     ]
 
 
-async def run(found: list[Block], folder: Path, environment: Mapping[str, str], instead: Mapping[str, str]) -> None:
-    """Runs the blocks in `folder`; `instead`: addresses that a test cannot have, by those that the page names."""
+async def faults(
+    found: list[Block], folder: Path, environment: Mapping[str, str], instead: Mapping[str, str]
+) -> list[str]:
+    """Runs the blocks in `folder`: commands that fail, lines that are shown and not printed.
+
+    `instead`: addresses that a test cannot have, by those that the page names.
+    """
     script = "set -eu\n" + "".join(f"printf '{MARK}\\n'\n{replaced(b.code, instead)}\n" for b in found)
     shell = await asyncio.create_subprocess_exec(
         *("bash", "-c", script), cwd=folder, env=environment, stdin=asyncio.subprocess.DEVNULL,
@@ -49,11 +54,14 @@ async def run(found: list[Block], folder: Path, environment: Mapping[str, str], 
     out, errors = await shell.communicate()
     late.cancel()
     printed = out.decode().split(f"{MARK}\n")[1:]
-    last = found[len(printed) - 1]
-    assert shell.returncode == 0, f"line {last.line}:\n{last.code}\n{printed[-1]}\n{errors.decode()[-3000:]}"
-    for block, said in zip(found, printed, strict=True):
-        missing = first_missing(replaced(block.output, instead), said)
-        assert missing is None, f"line {block.line}:\n{block.code}\nshows {missing!r}, which is not in:\n{said}"
+    if shell.returncode != 0:
+        last = found[len(printed) - 1]
+        return [f"line {last.line}:\n{last.code}\n{printed[-1]}\n{errors.decode()[-3000:]}"]
+    return [
+        f"line {block.line}:\n{block.code}\nshows {missing!r}, which is not in:\n{said}"
+        for block, said in zip(found, printed, strict=True)
+        if (missing := first_missing(replaced(block.output, instead), said)) is not None
+    ]
 
 
 def replaced(text: str, instead: Mapping[str, str]) -> str:

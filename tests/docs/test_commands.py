@@ -15,7 +15,7 @@ import pytest
 import pytest_asyncio
 
 from service.review.console.keyboard import KEYS
-from tests.docs.commands import BLOCK, Block, blocks, first_missing, replaced, run
+from tests.docs.commands import BLOCK, Block, blocks, faults, first_missing, replaced
 from tests.docs.warm import MAINS, install
 from tests.gateway import gateway, wire
 
@@ -117,7 +117,8 @@ async def test_commands_work(checkout, page):
     folder, instead = checkout
     own = {name: value for name, value in os.environ.items() if not name.startswith(("SLUICEGATE_", "PYTEST_"))}
     own |= {"HOME": str(folder), "COLUMNS": "200", "OMP_NUM_THREADS": "1"}
-    await run([given(page), *tried(page)], folder, own, instead)
+    wrong = await faults([given(page), *tried(page)], folder, own, instead)
+    assert not wrong, "\n\n".join(wrong)
 
 
 @pytest.mark.asyncio(loop_scope="module")
@@ -147,6 +148,18 @@ def test_a_line_that_is_not_printed_is_found():
     assert first_missing('"a": 1,\n"b": "exc_..."', said) is None
     assert first_missing('"b": "exc_..."\n"a": 1,', said) == '"a": 1,'
     assert first_missing('"a": 2,', said) == '"a": 2,'
+
+
+@pytest.mark.asyncio
+async def test_a_command_that_fails_is_found(tmp_path):
+    """With its line and what it said; one that prints something else than is shown, too."""
+    page = "```sh\necho one\n```\n\n```output\n{}\n```\n\n```sh\n{}\n```\n"
+    own = {"PATH": os.environ["PATH"]}
+    assert await faults(blocks(page.format("one", "true")), tmp_path, own, {}) == []
+    (failed,) = await faults(blocks(page.format("one", "ls nowhere")), tmp_path, own, {})
+    assert failed.startswith("line 9:\nls nowhere")
+    (unseen,) = await faults(blocks(page.format("two", "true")), tmp_path, own, {})
+    assert "shows 'two', which is not in:\none" in unseen
 
 
 def test_the_keys_of_a_first_shift_are_those_of_the_console():

@@ -1,4 +1,4 @@
-# What every reader of a reference page has: a service that runs, keys, our commands.
+# What every reader of a reference page has: a service that runs, keys, our commands, a file of guards.
 export URL=http://127.0.0.1:8080 KEY=sg-client-mine SLUICEGATE_ADMIN_KEY=sg-admin-mine PATH="$PWD/.venv/bin:$PATH"
 
 asked() {  # sends a prompt; the exchange's id, once it is in the database
@@ -9,3 +9,4 @@ asked() {  # sends a prompt; the exchange's id, once it is in the database
   until sluicegate review show $exchange > /dev/null 2>&1; do sleep 0.2; done
   echo $exchange
 }
+printf 'guards:\n  brands: {kind: keywords, lists: {competitor: [Globex, Initech Corp]}}\ncategories: [competitor]\n' > guards.yaml
